@@ -1,0 +1,34 @@
+/**
+ * The names that the services and the infrastructure must agree on. Each is written here once and imported by both.
+ */
+
+/** Dapr Component names (https://docs.dapr.io/operations/components/). */
+export const components = { pubsub: "kafka-pubsub", stateStore: "statestore" } as const;
+
+/** A service: its Dapr app id, its Kubernetes name (Deployment, Service, container, `app` label) and its HTTP port. */
+export interface ServiceIdentity {
+  readonly appId: string;
+  readonly name: string;
+  readonly port: number;
+}
+
+export const services = {
+  backend: { appId: "todo-backend", name: "backend", port: 8000 },
+  notificationService: { appId: "notification-service", name: "notification-service", port: 8001 },
+} as const satisfies Record<string, ServiceIdentity>;
+
+/** Kubernetes secrets and the keys inside them. */
+export const secrets = {
+  /** What the services themselves need: where the database is, and the key that signs users' bearer tokens. */
+  todo: { name: "todo-secrets", keys: { databaseUrl: "DATABASE_URL", jwtSecret: "JWT_SECRET" } },
+  /** The state store's address as `host:port`, and its password. */
+  redis: { name: "redis-credentials", keys: { host: "host", password: "password" } },
+  /** The SASL user of Redpanda Cloud. */
+  redpanda: { name: "redpanda-credentials", keys: { username: "username", password: "password" } },
+} as const;
+
+/** HTTP paths that the kubelet probes. */
+export const probes = { liveness: "/health", readiness: "/ready" } as const;
+
+/** The port on which a sidecar serves Dapr's HTTP API to its app (Dapr's default). */
+export const daprHttpPort = 3500;

@@ -1,0 +1,3 @@
+module event-flow/pause
+
+go 1.26

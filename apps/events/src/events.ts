@@ -39,23 +39,34 @@ export function topic<T extends EventType>(type: T): `task-events.${T}` {
   return `task-events.${type}`;
 }
 
+/** A CloudEvent (https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md) of one event type. */
+export interface CloudEvent<T extends EventType> {
+  specversion: "1.0";
+  id: string;
+  source: string;
+  type: T;
+  /** The task's id. */
+  subject?: string | undefined;
+  time: string;
+  datacontenttype: "application/json";
+  data: EventData<T>;
+}
+
 /**
- * The CloudEvents 1.0 envelope as Dapr delivers it (https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md).
- * Extensions that Dapr adds (`topic`, `pubsubname`, `traceparent` …) pass through.
+ * The schema of one event type's CloudEvent as Dapr delivers it.
+ * Extensions that Dapr adds (`topic`, `pubsubname`, `traceparent` …) are ignored.
  */
-export function cloudEventSchema<T extends EventType>(type: T) {
-  return z.looseObject({
+export function cloudEventSchema<T extends EventType>(type: T): z.ZodType<CloudEvent<T>> {
+  const schema = z.object({
     specversion: z.literal("1.0"),
     id: z.string().min(1),
     source: z.string().min(1),
     type: z.literal(type),
-    time: timestamp.optional(),
+    subject: z.string().min(1).optional(),
+    time: timestamp,
     datacontenttype: z.literal("application/json"),
     data: eventSchemas[type],
   });
+  // TypeScript does not work out what a schema infers while T is open.
+  return schema as unknown as z.ZodType<CloudEvent<T>>;
 }
-
-export type CloudEvent<T extends EventType> = Omit<z.infer<ReturnType<typeof cloudEventSchema<T>>>, "type" | "data"> & {
-  type: T;
-  data: EventData<T>;
-};

@@ -1,0 +1,27 @@
+import type { FastifyRequest } from "fastify";
+import { z } from "zod";
+import { HttpError } from "./errors.ts";
+
+/** The `{user_id}` of a path. Lower case, as PostgreSQL writes a uuid and as events therefore carry it. */
+export const userIdSchema = z.uuid().toLowerCase().describe("The user's id, the `sub` of the bearer token");
+
+/** What a route with `requireOwner` adds to its OpenAPI operation. */
+export const bearerSecurity = [{ bearer: [] }];
+
+const claimsSchema = z.object({ sub: z.string() });
+
+/** An `onRequest` hook for routes under `{user_id}`: lets in only a bearer token of that very user. */
+export async function requireOwner(request: FastifyRequest): Promise<void> {
+  let claims: unknown;
+  try {
+    claims = await request.jwtVerify();
+  } catch (error) {
+    // Not every error of the JWT plugin is a 401: a token signed with another algorithm would become a 500.
+    throw new HttpError(401, "A valid bearer token is required", { cause: error });
+  }
+  const { sub } = claimsSchema.parse(claims);
+  const { user_id: userId } = z.object({ user_id: z.string() }).parse(request.params);
+  if (sub.toLowerCase() !== userId.toLowerCase()) {
+    throw new HttpError(403, "The bearer token is another user's");
+  }
+}

@@ -1,0 +1,73 @@
+import { daprHttpPort } from "@event-flow/events";
+import { z } from "zod";
+
+/** The environment does not say what a service needs to know. The message lists every problem, one a line. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+}
+
+/** A TCP port given as text. */
+function port(fallback: number) {
+  const allowed = "must be an integer from 1 to 65535";
+  return z
+    .string()
+    .regex(/^\d{1,5}$/, allowed)
+    .transform(Number)
+    .pipe(z.number(allowed).min(1, allowed).max(65535, allowed))
+    .default(fallback);
+}
+
+/** Marks a variable whose value no error and no log line may show. */
+export const secret = { secret: true };
+
+/** A token that a pod with Dapr's API tokens has, and another does not. */
+export function token() {
+  return z.string().min(1, "must not be empty").meta(secret).optional();
+}
+
+/** The variables that every service reads; `defaultPort` is where it listens unless PORT says otherwise. */
+export function serviceEnvironment(defaultPort: number) {
+  return {
+    PORT: port(defaultPort),
+    LOG_LEVEL: z
+      .enum(["trace", "debug", "info", "warn", "error", "fatal"], {
+        error: "must be trace, debug, info, warn, error or fatal",
+      })
+      .default("info"),
+    JWT_SECRET: z
+      .string("must be the key, of at least 32 bytes, that signs users' bearer tokens (HS256)")
+      .refine((value) => Buffer.byteLength(value) >= 32, "must be at least 32 bytes long")
+      .meta(secret),
+    // The injector sets the port and, with `dapr.io/api-token-secret`, the token.
+    DAPR_HTTP_PORT: port(daprHttpPort),
+    DAPR_API_TOKEN: token(),
+  };
+}
+
+function describe(name: string, value: string | undefined, isSecret: boolean, allowed: string): string {
+  if (value === undefined) {
+    return `${name} is not set; it ${allowed}`;
+  }
+  return isSecret ? `${name} is not valid; it ${allowed}` : `${name} is ${JSON.stringify(value)}; it ${allowed}`;
+}
+
+/**
+ * Reads and checks all the variables of `shape` at once, so that one failed start shows everything there is to mend.
+ * The messages of `shape` complete the sentence "it …".
+ */
+export function readEnvironment<S extends z.ZodRawShape>(shape: S, environment: NodeJS.ProcessEnv) {
+  const result = z.object(shape).safeParse(environment);
+  if (result.success) {
+    return result.data;
+  }
+  const secrets = new Set(
+    Object.entries(shape)
+      .filter(([, schema]) => (schema as z.ZodType).meta()?.["secret"] === true)
+      .map(([name]) => name),
+  );
+  const problems = result.error.issues.map(({ path, message }) => {
+    const name = String(path[0]);
+    return describe(name, environment[name], secrets.has(name), message);
+  });
+  throw new ConfigError(`The environment is not valid:\n${problems.map((problem) => `  ${problem}`).join("\n")}`);
+}

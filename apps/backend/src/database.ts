@@ -1,0 +1,92 @@
+import {
+  Kysely,
+  PostgresDialect,
+  type ColumnType,
+  type Generated,
+  type GeneratedAlways,
+  type Selectable,
+} from "kysely";
+import pg from "pg";
+
+interface TasksTable {
+  id: GeneratedAlways<number>;
+  user_id: string;
+  title: string;
+  description: string | null;
+  completed: Generated<boolean>;
+  priority_id: number | null;
+  due_date: ColumnType<Date | null, string | null, string | null>;
+  created_at: Generated<Date>;
+  updated_at: Generated<Date>;
+}
+
+export interface Schema {
+  tasks: TasksTable;
+}
+
+export type TaskRow = Selectable<TasksTable>;
+export type Database = Kysely<Schema>;
+
+// pg gives a bigint as text. Ids fit a number: they are counted up from 1.
+const types = new pg.TypeOverrides();
+types.setTypeParser(pg.types.builtins.INT8, Number);
+
+/** Opens nothing yet: the pool connects with the first query. */
+export function createDatabase(url: string, onIdleError: (error: Error) => void): Database {
+  const pool = new pg.Pool({
+    connectionString: url,
+    application_name: "event-flow-backend",
+    max: 10,
+    types,
+    // A change holds its row, and its connection, while its event goes out, for at most the sidecar's 5 s.
+    connectionTimeoutMillis: 5_000,
+    lock_timeout: 6_000,
+    statement_timeout: 8_000,
+    // For a database that stopped answering without closing the connection.
+    query_timeout: 10_000,
+    idle_in_transaction_session_timeout: 15_000,
+    keepAlive: true,
+  });
+  // Without a listener, a database that restarts would end the process.
+  pool.on("error", onIdleError);
+  return new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) });
+}
+
+/** SQLSTATEs (https://www.postgresql.org/docs/17/errcodes-appendix.html) of a database that can't serve right now. */
+const unavailableStates = /^(08|53|57P0[1-5]|57014$|55P03$|25006$|25P03$)/;
+
+const unavailableErrnos = new Set([
+  "EAI_AGAIN",
+  "ECONNREFUSED",
+  "ECONNRESET",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+  "ENOTFOUND",
+  "EPIPE",
+  "ETIMEDOUT",
+]);
+
+// pg and pg-pool give these errors no code.
+const unavailableMessages = [
+  "Connection terminated",
+  "Query read timeout",
+  "timeout exceeded when trying to connect",
+  "Client has encountered a connection error and is not queryable",
+  "Client was closed and is not queryable",
+];
+
+/** Whether an error says that the database cannot be reached or cannot serve, rather than that a query is wrong. */
+export function isUnavailable(error: unknown): boolean {
+  if (error instanceof AggregateError) {
+    return error.errors.some(isUnavailable);
+  }
+  if (!(error instanceof Error)) {
+    return false;
+  }
+  const code = "code" in error && typeof error.code === "string" ? error.code : "";
+  return (
+    unavailableErrnos.has(code) ||
+    unavailableStates.test(code) ||
+    unavailableMessages.some((message) => error.message.startsWith(message))
+  );
+}

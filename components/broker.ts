@@ -1,0 +1,92 @@
+import * as pulumi from "@pulumi/pulumi";
+import type { Site } from "./cluster.ts";
+import type { BrokerConnection } from "./dapr-component.ts";
+import { StatefulServer, type StatefulServerArgs } from "./stateful-server.ts";
+import { images } from "./versions.ts";
+
+export interface BrokerArgs {
+  /** What it is made of. */
+  readonly site: Site;
+
+  /** The namespace of the services. */
+  readonly namespace: pulumi.Input<string>;
+}
+
+/** What carries the events between the services: a broker that speaks Kafka's protocol. */
+export class Broker extends pulumi.ComponentResource {
+  /** How to reach it. */
+  readonly connection: BrokerConnection;
+
+  constructor(name: string, args: BrokerArgs, opts?: pulumi.ComponentResourceOptions) {
+    super("event-flow:broker:Broker", name, {}, opts);
+
+    const { site, namespace } = args;
+    switch (site.environment) {
+      case "dev": {
+        const server = new StatefulServer(
+          `${name}-server`,
+          { namespace, ...inClusterBrokers[site.settings.broker] },
+          { parent: this },
+        );
+        this.connection = { brokers: [server.address], auth: { type: "none" } };
+        break;
+      }
+    }
+
+    this.registerOutputs({ connection: this.connection });
+  }
+}
+
+const port = 9092;
+
+/** The brokers that stack dev can run. A client of either is sent on to the address that it advertises. */
+const inClusterBrokers: Record<"redpanda" | "kafka", Omit<StatefulServerArgs, "namespace">> = {
+  redpanda: {
+    serverName: "redpanda",
+    image: images.redpanda,
+    runAs: 101,
+    port,
+    args: [
+      "redpanda",
+      "start",
+      // Overprovisioned, no fsync, topics made when they are first used.
+      "--mode=dev-container",
+      "--smp=1",
+      "--memory=1G",
+      `--kafka-addr=0.0.0.0:${port}`,
+      `--advertise-kafka-addr=redpanda:${port}`,
+      "--rpc-addr=127.0.0.1:33145",
+      "--advertise-rpc-addr=127.0.0.1:33145",
+    ],
+    dataPath: "/var/lib/redpanda/data",
+    resources: { requests: { cpu: "100m", memory: "512Mi" }, limits: { memory: "1536Mi" } },
+  },
+  kafka: {
+    serverName: "kafka",
+    image: images.kafka,
+    runAs: 1000,
+    port,
+    env: Object.entries({
+      // One node that is broker and controller. The image takes none of its own defaults once one of these is set.
+      KAFKA_NODE_ID: "1",
+      KAFKA_PROCESS_ROLES: "broker,controller",
+      KAFKA_CONTROLLER_QUORUM_VOTERS: "1@localhost:9093",
+      KAFKA_CONTROLLER_LISTENER_NAMES: "CONTROLLER",
+      KAFKA_LISTENERS: `PLAINTEXT://:${port},CONTROLLER://:9093`,
+      KAFKA_ADVERTISED_LISTENERS: `PLAINTEXT://kafka:${port}`,
+      KAFKA_LISTENER_SECURITY_PROTOCOL_MAP: "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+      KAFKA_INTER_BROKER_LISTENER_NAME: "PLAINTEXT",
+      KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR: "1",
+      KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR: "1",
+      KAFKA_TRANSACTION_STATE_LOG_MIN_ISR: "1",
+      KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS: "0",
+      // As many as Redpanda's mode for development gives a topic.
+      KAFKA_NUM_PARTITIONS: "3",
+      // A folder in the volume: Kafka refuses to start on the `lost+found` at the top of a fresh file system.
+      KAFKA_LOG_DIRS: "/var/lib/kafka/data/logs",
+      KAFKA_HEAP_OPTS: "-Xms256m -Xmx384m",
+    }).map(([name, value]) => ({ name, value })),
+    dataPath: "/var/lib/kafka/data",
+    resources: { requests: { cpu: "100m", memory: "512Mi" }, limits: { memory: "1Gi" } },
+  },
+};

@@ -1,0 +1,46 @@
+import { services } from "@event-flow/events";
+import { createHash } from "node:crypto";
+import { globSync, readFileSync } from "node:fs";
+import path from "node:path";
+
+/** One of the services, by its name in the contract. */
+export type ServiceKey = keyof typeof services;
+
+/** The root of this repository: the context that the images are built in. */
+export const repositoryRoot = path.join(import.meta.dirname, "..");
+
+/** The Dockerfile of both services, relative to the root; its build argument `SERVICE` says which. */
+export const dockerfile = "apps/Dockerfile";
+
+/**
+ * A tag that is the same exactly as long as everything that a service's image is built from is: the Dockerfile, what
+ * it installs, the service's own sources and those it shares. Tests are no part of an image.
+ */
+export function contentTag(service: ServiceKey, root: string = repositoryRoot): string {
+  const hash = createHash("sha256").update(`${service}:`);
+  for (const file of imageSources(service, root)) {
+    // A length before each part, so that no two lists of files can be written alike.
+    const content = readFileSync(path.join(root, file));
+    hash.update(`${file.length}:${file}${content.length}:`).update(content);
+  }
+  return hash.digest("hex").slice(0, 16);
+}
+
+/** The files that `contentTag` looks at, relative to the root, sorted. */
+export function imageSources(service: ServiceKey, root: string = repositoryRoot): string[] {
+  const folders = ["apps/events", "apps/service", `apps/${services[service].name}`];
+  const patterns = [
+    dockerfile,
+    ".dockerignore",
+    "package.json",
+    "package-lock.json",
+    // `npm ci` needs the manifest of every workspace that the lockfile names.
+    "apps/*/package.json",
+    ...folders.map((folder) => `${folder}/**/*`),
+  ];
+  const excluded = folders.flatMap((folder) => [`${folder}/**/node_modules/**`, `${folder}/test/**`]);
+  const found = globSync(patterns, { cwd: root, exclude: excluded, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => path.relative(root, path.join(entry.parentPath, entry.name)).split(path.sep).join("/"));
+  return [...new Set(found)].sort();
+}

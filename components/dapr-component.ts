@@ -1,0 +1,99 @@
+import * as k8s from "@pulumi/kubernetes";
+import * as pulumi from "@pulumi/pulumi";
+
+/** A key of a Kubernetes secret in the Component's namespace. Dapr's operator resolves it; the sidecar needs no right. */
+export interface SecretKey {
+  readonly name: string;
+  readonly key: string;
+}
+
+/** One entry of a Component's `spec.metadata`: a value as it is, or where it is kept. */
+export type MetadataItem =
+  | { readonly name: string; readonly value: pulumi.Input<string> }
+  | { readonly name: string; readonly secretKeyRef: SecretKey };
+
+/** How to reach a Kafka-compatible broker. */
+export interface BrokerConnection {
+  /** The bootstrap servers, each as `host:port`. */
+  readonly brokers: pulumi.Input<readonly string[]>;
+
+  /** How clients say who they are. `none` is also plaintext. */
+  readonly auth: { readonly type: "none" };
+}
+
+/** How to reach a Redis-compatible server. */
+export interface RedisConnection {
+  /** Its address, as `host:port`. */
+  readonly host: SecretKey;
+
+  /** The default user's password. */
+  readonly password: SecretKey;
+
+  /** Whether it is spoken to by TLS. Its certificate is then checked against the public roots. */
+  readonly tls: boolean;
+}
+
+/** The metadata of `pubsub.kafka` (https://docs.dapr.io/reference/components-reference/supported-pubsub/setup-apache-kafka/). */
+export function kafkaMetadata(connection: BrokerConnection): MetadataItem[] {
+  return [
+    { name: "brokers", value: pulumi.output(connection.brokers).apply((brokers) => brokers.join(",")) },
+    // Dapr's template for the sidecar's app: the broker's logs and quotas then tell the services apart.
+    { name: "clientID", value: "{appID}" },
+    // No `consumerGroup`: Dapr then takes the app id, one group for each service.
+    // The default, `newest`, misses what was published before a service first subscribed.
+    { name: "initialOffset", value: "oldest" },
+    { name: "authType", value: connection.auth.type },
+  ];
+}
+
+/** The metadata of `state.redis` (https://docs.dapr.io/reference/components-reference/supported-state-stores/setup-redis/). */
+export function redisMetadata(connection: RedisConnection): MetadataItem[] {
+  return [
+    { name: "redisHost", secretKeyRef: connection.host },
+    { name: "redisPassword", secretKeyRef: connection.password },
+    { name: "enableTLS", value: String(connection.tls) },
+    { name: "actorStateStore", value: "true" },
+  ];
+}
+
+export interface DaprComponentArgs {
+  /** The namespace whose sidecars load the Component. */
+  readonly namespace: pulumi.Input<string>;
+
+  /** The name that the services use it by. */
+  readonly componentName: string;
+
+  /** What kind of Component it is. */
+  readonly type: "pubsub.kafka" | "state.redis";
+
+  /** How it is set up. */
+  readonly metadata: readonly MetadataItem[];
+
+  /** The app ids that may use it. */
+  readonly scopes: readonly string[];
+}
+
+/** A building block that sidecars load (https://docs.dapr.io/concepts/components-concept/). */
+export class DaprComponent extends pulumi.ComponentResource {
+  /** The name that the services use it by. */
+  readonly componentName: pulumi.Output<string>;
+
+  constructor(name: string, args: DaprComponentArgs, opts?: pulumi.ComponentResourceOptions) {
+    super("event-flow:dapr:Component", name, {}, opts);
+
+    const manifest = new k8s.apiextensions.CustomResource(
+      `${name}-manifest`,
+      {
+        apiVersion: "dapr.io/v1alpha1",
+        kind: "Component",
+        metadata: { name: args.componentName, namespace: args.namespace },
+        spec: { type: args.type, version: "v1", metadata: args.metadata },
+        scopes: args.scopes,
+      },
+      { parent: this },
+    );
+
+    this.componentName = manifest.metadata.name;
+    this.registerOutputs({ componentName: this.componentName });
+  }
+}

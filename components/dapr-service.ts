@@ -1,0 +1,157 @@
+import { probes, secrets, type ServiceIdentity } from "@event-flow/events";
+import * as k8s from "@pulumi/kubernetes";
+import * as pulumi from "@pulumi/pulumi";
+
+/** An environment variable from `todo-secrets`, of the same name as its key. */
+export type SecretVariable = (typeof secrets.todo.keys)[keyof typeof secrets.todo.keys];
+
+export interface DaprServiceArgs {
+  /** The namespace it runs in. */
+  readonly namespace: pulumi.Input<string>;
+
+  /** What it is called, and the port it listens on. */
+  readonly identity: ServiceIdentity;
+
+  /** The image that it runs. */
+  readonly image: pulumi.Input<string>;
+
+  /** The keys of `todo-secrets` that it gets, each as an environment variable. */
+  readonly secretVariables: readonly SecretVariable[];
+
+  /** The revisions of the secrets that it or its sidecar reads when they start: another one makes new pods. */
+  readonly secretRevisions: readonly pulumi.Input<string>[];
+}
+
+/** One of the services with its Dapr sidecar. Must depend on the control plane and on the Components that it uses. */
+export class DaprService extends pulumi.ComponentResource {
+  /** The name of its Kubernetes Service. */
+  readonly serviceName: pulumi.Output<string>;
+
+  constructor(name: string, args: DaprServiceArgs, opts?: pulumi.ComponentResourceOptions) {
+    super("event-flow:dapr:Service", name, {}, opts);
+
+    const { identity, namespace } = args;
+    const labels = { app: identity.name };
+
+    const serviceAccount = new k8s.core.v1.ServiceAccount(
+      `${name}-account`,
+      { metadata: { name: identity.name, namespace, labels }, automountServiceAccountToken: false },
+      { parent: this },
+    );
+
+    new k8s.apps.v1.Deployment(
+      `${name}-deployment`,
+      {
+        metadata: { name: identity.name, namespace, labels },
+        spec: {
+          replicas: 1,
+          revisionHistoryLimit: 3,
+          selector: { matchLabels: labels },
+          // A new pod is ready before an old one goes.
+          strategy: { type: "RollingUpdate", rollingUpdate: { maxUnavailable: 0, maxSurge: 1 } },
+          template: {
+            metadata: {
+              labels,
+              annotations: {
+                ...sidecarAnnotations(identity),
+                "event-flow/secret-revisions": pulumi.all([...args.secretRevisions]).apply((all) => all.join(",")),
+              },
+            },
+            spec: {
+              serviceAccountName: serviceAccount.metadata.name,
+              // The sidecar brings the token that it shows to Dapr's sentry along.
+              automountServiceAccountToken: false,
+              enableServiceLinks: false,
+              terminationGracePeriodSeconds: 45,
+              securityContext: {
+                runAsNonRoot: true,
+                runAsUser: 1000,
+                runAsGroup: 1000,
+                fsGroup: 1000,
+                seccompProfile: { type: "RuntimeDefault" },
+              },
+              containers: [
+                {
+                  name: identity.name,
+                  image: args.image,
+                  imagePullPolicy: "IfNotPresent",
+                  env: args.secretVariables.map((key) => ({
+                    name: key,
+                    valueFrom: { secretKeyRef: { name: secrets.todo.name, key } },
+                  })),
+                  ports: [{ name: "http", containerPort: identity.port }],
+                  startupProbe: {
+                    httpGet: { path: probes.liveness, port: "http" },
+                    periodSeconds: 2,
+                    failureThreshold: 60,
+                  },
+                  livenessProbe: {
+                    httpGet: { path: probes.liveness, port: "http" },
+                    periodSeconds: 10,
+                    timeoutSeconds: 3,
+                  },
+                  // It is ready when its sidecar is, too.
+                  readinessProbe: {
+                    httpGet: { path: probes.readiness, port: "http" },
+                    periodSeconds: 3,
+                    timeoutSeconds: 3,
+                  },
+                  // Requests still come for a moment after the pod has begun to end.
+                  lifecycle: { preStop: { sleep: { seconds: 5 } } },
+                  resources: {
+                    requests: { cpu: "50m", memory: "96Mi" },
+                    limits: { cpu: "500m", memory: "512Mi" },
+                  },
+                  securityContext: {
+                    allowPrivilegeEscalation: false,
+                    capabilities: { drop: ["ALL"] },
+                    readOnlyRootFilesystem: true,
+                  },
+                  volumeMounts: [{ name: "tmp", mountPath: "/tmp" }],
+                },
+              ],
+              volumes: [{ name: "tmp", emptyDir: { medium: "Memory", sizeLimit: "16Mi" } }],
+            },
+          },
+        },
+      },
+      { parent: this },
+    );
+
+    const service = new k8s.core.v1.Service(
+      `${name}-service`,
+      {
+        metadata: { name: identity.name, namespace, labels },
+        spec: { selector: labels, ports: [{ name: "http", port: 80, targetPort: "http" }] },
+      },
+      { parent: this },
+    );
+
+    this.serviceName = service.metadata.name;
+    this.registerOutputs({ serviceName: this.serviceName });
+  }
+}
+
+/** What Dapr's injector is told (https://docs.dapr.io/reference/arguments-annotations-overview/). */
+export function sidecarAnnotations(identity: ServiceIdentity): Record<string, string> {
+  return {
+    "dapr.io/enabled": "true",
+    "dapr.io/app-id": identity.appId,
+    "dapr.io/app-port": String(identity.port),
+    "dapr.io/app-protocol": "http",
+    "dapr.io/log-level": "info",
+    "dapr.io/sidecar-cpu-request": "50m",
+    "dapr.io/sidecar-cpu-limit": "200m",
+    "dapr.io/sidecar-memory-request": "64Mi",
+    "dapr.io/sidecar-memory-limit": "256Mi",
+    // Nine tenths of the memory limit: Go then collects before the kernel kills.
+    "dapr.io/env": "GOMEMLIMIT=230MiB",
+    // With this the pods are "restricted" by Kubernetes' Pod Security Standards; the chart drops the capabilities.
+    "dapr.io/sidecar-seccomp-profile-type": "RuntimeDefault",
+    // It would need the service account's token, and Components get their secrets from the operator.
+    "dapr.io/disable-builtin-k8s-secret-store": "true",
+    // The sidecar takes no more events as soon as the pod ends, but publishes for the service until that is gone.
+    "dapr.io/block-shutdown-duration": "10s",
+    "dapr.io/graceful-shutdown-seconds": "10",
+  };
+}

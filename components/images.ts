@@ -1,0 +1,100 @@
+import { services } from "@event-flow/events";
+import * as command from "@pulumi/command";
+import * as docker from "@pulumi/docker-build";
+import * as pulumi from "@pulumi/pulumi";
+import path from "node:path";
+import { contentTag, dockerfile, repositoryRoot, type ServiceKey } from "./content-tag.ts";
+
+/** Where the services' images come from. */
+export type ImageSource =
+  /** Built inside a Minikube, by its profile. */
+  | { readonly from: "minikube"; readonly profile: string }
+  /** Built by Docker and pushed to a repository, by the name under which it is pulled again. */
+  | {
+      readonly from: "registry";
+      readonly repository: pulumi.Input<string>;
+      /** How to log in to it. @default as `docker login` did */
+      readonly credentials?: docker.types.input.RegistryArgs;
+      /** The platform of the cluster's nodes. @default that of the machine that builds */
+      readonly platform?: docker.Platform;
+    }
+  /** There already. */
+  | { readonly from: "prebuilt"; readonly backend: string; readonly notificationService: string };
+
+export interface ImagesArgs {
+  /** Where the images come from. */
+  readonly source: ImageSource;
+
+  /** The folder with the sources. @default this repository */
+  readonly root?: string;
+}
+
+/** The images of the services. Tags tell the content, so an image changes exactly when its sources do. */
+export class Images extends pulumi.ComponentResource {
+  /** The backend's image. */
+  readonly backend: pulumi.Output<string>;
+
+  /** The notification service's image. */
+  readonly notificationService: pulumi.Output<string>;
+
+  constructor(name: string, args: ImagesArgs, opts?: pulumi.ComponentResourceOptions) {
+    super("event-flow:images:Images", name, {}, opts);
+
+    const { source, root = repositoryRoot } = args;
+
+    const image = (service: ServiceKey): pulumi.Output<string> => {
+      switch (source.from) {
+        case "minikube":
+          return builtInMinikube(service, source.profile);
+        case "registry":
+          return pushed(service, source);
+        case "prebuilt":
+          return pulumi.output(source[service]);
+      }
+    };
+
+    const builtInMinikube = (service: ServiceKey, profile: string) => {
+      const { name: serviceName } = services[service];
+      const ref = `event-flow/${serviceName}:${contentTag(service, root)}`;
+      const build = [
+        ...["minikube", "--profile", quote(profile), "image", "build", "--tag", ref, "--file", dockerfile],
+        ...["--build-opt", `build-arg=SERVICE=${serviceName}`, "."],
+      ];
+      const built = new command.local.Command(
+        `${name}-${serviceName}`,
+        { create: build.join(" "), dir: root, triggers: [ref] },
+        { parent: this },
+      );
+      // The tag is known from the start, but no pod may ask for the image before it is built.
+      return built.stdout.apply(() => ref);
+    };
+
+    const pushed = (service: ServiceKey, registry: Extract<ImageSource, { from: "registry" }>) => {
+      const { repository, credentials, platform } = registry;
+      const { name: serviceName } = services[service];
+      return new docker.Image(
+        `${name}-${serviceName}`,
+        {
+          context: { location: root },
+          dockerfile: { location: path.join(root, dockerfile) },
+          buildArgs: { SERVICE: serviceName },
+          tags: [pulumi.interpolate`${repository}/${serviceName}:${contentTag(service, root)}`],
+          push: true,
+          buildOnPreview: false,
+          ...(platform === undefined ? {} : { platforms: [platform] }),
+          ...(credentials === undefined ? {} : { registries: [credentials] }),
+        },
+        { parent: this },
+      ).ref;
+    };
+
+    this.backend = image("backend");
+    this.notificationService = image("notificationService");
+    this.registerOutputs({ backend: this.backend, notificationService: this.notificationService });
+  }
+}
+
+/** A word as a shell reads it back. */
+function quote(word: string): string {
+  return /^[\w./:@-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+}

@@ -1,0 +1,319 @@
+import * as pulumi from "@pulumi/pulumi";
+import { existsSync, readFileSync } from "node:fs";
+import { homedir } from "node:os";
+import path from "node:path";
+import { z } from "zod";
+import { type Kubeconfig, parseKubeconfig, refusalOfContext } from "./kube-context.ts";
+
+/** The stack's config, read once and checked. Which environment it is for is decided here and nowhere else. */
+export type Settings = DevSettings | ProdSettings;
+
+interface CommonSettings {
+  /** The namespace of the services and of what they need. */
+  readonly namespace: string;
+
+  /** Where Dapr's Helm chart comes from. */
+  readonly daprChart: DaprChart;
+}
+
+/** Dapr's Helm chart: the official one, or a directory that has it with its CRDs in `crds/`. */
+export type DaprChart = { readonly from: "official" } | { readonly from: "directory"; readonly path: string };
+
+/** Everything in a Kubernetes on this machine. */
+export interface DevSettings extends CommonSettings {
+  readonly environment: "dev";
+
+  /** The context of the kubeconfig to deploy to. */
+  readonly kubeContext: string;
+
+  /** The path of the kubeconfig, `undefined` where `$KUBECONFIG` or `~/.kube/config` is meant. */
+  readonly kubeconfig: string | undefined;
+
+  /** What carries the events. */
+  readonly broker: "redpanda" | "kafka";
+
+  /** Where the services' images come from. */
+  readonly images: DevImages;
+}
+
+export type DevImages = z.infer<typeof devImages>;
+
+/** DigitalOcean, with events carried by Redpanda Cloud. */
+export interface ProdSettings extends CommonSettings {
+  readonly environment: "prod";
+}
+
+const name = z.string().trim().min(1);
+const prebuilt = z.strictObject({ from: z.literal("prebuilt"), backend: name, notificationService: name });
+const devImages = z.discriminatedUnion("from", [
+  z.strictObject({ from: z.literal("minikube") }),
+  z.strictObject({ from: z.literal("registry"), repository: name }),
+  prebuilt,
+]);
+
+const namespaceName = z.string().regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/);
+
+/** The project's config namespace, which is also its name. */
+const project = "event-flow";
+
+const environments = ["dev", "prod"] as const;
+type Environment = (typeof environments)[number];
+
+/** Every config key of this project, and the environments it is a key of. */
+const keys = {
+  environment: environments,
+  namespace: environments,
+  daprChart: environments,
+  images: environments,
+  kubeContext: ["dev"],
+  kubeconfig: ["dev"],
+  broker: ["dev"],
+} as const satisfies Record<string, readonly Environment[]>;
+
+type Key = keyof typeof keys;
+
+/** What `parseSettings` works on: no Pulumi, so that each error can be tested. */
+export interface Sources {
+  /** The stack's name, for the commands in error messages. */
+  readonly stack: string;
+
+  /** The whole config, keys with their namespace (`event-flow:broker`), structured values as JSON. */
+  readonly config: Readonly<Record<string, string>>;
+
+  /** The environment variables. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+
+  /** The user's home directory. */
+  readonly home: string;
+}
+
+/** Reads the settings of the stack that is being deployed. Throws, naming everything that is wrong with them. */
+export function readSettings(): Settings {
+  return parseSettings({
+    stack: pulumi.getStack(),
+    config: pulumi.runtime.allConfig(),
+    env: process.env,
+    home: homedir(),
+  });
+}
+
+/** Checks a stack's config and makes the settings of it. Throws one error that names everything that is wrong. */
+export function parseSettings(sources: Sources): Settings {
+  const reader = new ConfigReader(sources);
+  reader.refuseUnknownKeys();
+  const environment = reader.oneOf("environment", environments);
+  if (environment === undefined) throw reader.error();
+  reader.refuseKeysOfOthers(environment);
+  const settings = read(environment, reader);
+  if (reader.failed) throw reader.error();
+  return settings;
+}
+
+function read(environment: Environment, reader: ConfigReader): Settings {
+  switch (environment) {
+    case "dev": {
+      const { kubeContext, kubeconfig } = reader.localContext();
+      return {
+        environment,
+        kubeContext,
+        kubeconfig,
+        // The kubectl commands that people know name no namespace.
+        namespace: reader.namespace("default"),
+        broker: reader.oneOf("broker", ["redpanda", "kafka"], "redpanda"),
+        images: reader.object(
+          "images",
+          devImages,
+          { from: "minikube" },
+          '{"from":"minikube"}, {"from":"registry","repository":"<registry>/<path>"} or ' +
+            '{"from":"prebuilt","backend":"<image>","notificationService":"<image>"}',
+        ),
+        daprChart: reader.daprChart(),
+      };
+    }
+    case "prod":
+      reader.problem("environment", 'is "prod", which this version cannot deploy yet.', "set", "dev");
+      return { environment, namespace: reader.namespace(project), daprChart: reader.daprChart() };
+  }
+}
+
+/** Takes values out of the config and collects what is wrong with them. */
+class ConfigReader {
+  readonly #sources: Sources;
+  readonly #problems: string[] = [];
+
+  constructor(sources: Sources) {
+    this.#sources = sources;
+  }
+
+  get failed(): boolean {
+    return this.#problems.length > 0;
+  }
+
+  error(): pulumi.RunError {
+    const count = this.#problems.length;
+    const title = `Stack ${this.#sources.stack} was not deployed: its config has ${
+      count === 1 ? "a problem" : `${count} problems`
+    }.`;
+    return new pulumi.RunError([title, ...this.#problems].join("\n\n"));
+  }
+
+  /** Notes what is so of a key, and the `pulumi config` command that mends it. */
+  problem(key: string, what: string, verb: "set" | "rm", value?: string): void {
+    const parts = ["pulumi config", verb, `${project}:${key}`, value, "--stack", this.#sources.stack];
+    this.#problems.push(`  ${project}:${key} ${what}\n    ${parts.filter((part) => part !== undefined).join(" ")}`);
+  }
+
+  refuseUnknownKeys(): void {
+    for (const key of this.#ownKeys()) {
+      if (key in keys) continue;
+      // Neither here nor anywhere else is the value of an unknown key told: it may be a secret.
+      this.problem(
+        key,
+        `is not a key of this project. Did you mean ${project}:${nearest(key, Object.keys(keys))}?`,
+        "rm",
+      );
+    }
+  }
+
+  refuseKeysOfOthers(environment: Environment): void {
+    for (const key of this.#ownKeys()) {
+      const owners: readonly Environment[] | undefined = key in keys ? keys[key as Key] : undefined;
+      if (owners === undefined || owners.includes(environment)) continue;
+      this.problem(key, `is a key for ${owners.join(" and ")} only, and this stack is for ${environment}.`, "rm");
+    }
+  }
+
+  /** One of a few words. */
+  oneOf<T extends string>(key: Key, allowed: readonly T[], byDefault: T): T;
+  oneOf<T extends string>(key: Key, allowed: readonly T[]): T | undefined;
+  oneOf<T extends string>(key: Key, allowed: readonly T[], byDefault?: T): T | undefined {
+    const value = this.#get(key);
+    if (value === undefined) {
+      if (byDefault === undefined) this.problem(key, `is missing; allowed: ${allowed.join(", ")}.`, "set", allowed[0]);
+      return byDefault;
+    }
+    const word = allowed.find((each) => each === value);
+    if (word === undefined) {
+      this.problem(key, `is "${value}"; allowed: ${allowed.join(", ")}.`, "set", byDefault ?? nearest(value, allowed));
+    }
+    return word ?? byDefault;
+  }
+
+  /** A structured value, checked by a schema. */
+  object<T>(key: Key, schema: z.ZodType<T>, byDefault: T, allowed: string): T {
+    const value = this.#get(key);
+    if (value === undefined) return byDefault;
+    const result = schema.safeParse(fromJson(value));
+    if (result.success) return result.data;
+    this.problem(key, `is ${value}; allowed: ${allowed}.`, "rm");
+    return byDefault;
+  }
+
+  namespace(byDefault: string): string {
+    const value = this.#get("namespace") ?? byDefault;
+    if (!namespaceName.safeParse(value).success) {
+      const what = `is "${value}"; allowed: a Kubernetes name, at most 63 of a-z, 0-9 and inner "-".`;
+      this.problem("namespace", what, "set", byDefault);
+    }
+    return value;
+  }
+
+  daprChart(): DaprChart {
+    const value = this.#get("daprChart");
+    if (value === undefined) return { from: "official" };
+    const directory = path.resolve(this.#expand(value));
+    for (const needed of ["Chart.yaml", "crds"]) {
+      if (existsSync(path.join(directory, needed))) continue;
+      this.problem(
+        "daprChart",
+        `is "${value}", which is not a directory with Dapr's Helm chart: it has no ${needed}. Without this key the official chart is used.`,
+        "rm",
+      );
+      break;
+    }
+    return { from: "directory", path: directory };
+  }
+
+  /** The context to deploy to, refused unless its cluster is on this machine or a private network. */
+  localContext(): { kubeContext: string; kubeconfig: string | undefined } {
+    const kubeContext = this.#get("kubeContext") ?? "minikube";
+    const configured = this.#get("kubeconfig");
+    const kubeconfig = configured === undefined ? undefined : path.resolve(this.#expand(configured));
+    const found = this.#readKubeconfig(kubeconfig);
+    if (found !== undefined) {
+      const refusal = refusalOfContext(found, kubeContext);
+      if (refusal !== undefined) this.problem("kubeContext", refusal, "set", "<context>");
+    }
+    return { kubeContext, kubeconfig };
+  }
+
+  #readKubeconfig(configured: string | undefined): Kubeconfig | undefined {
+    const { env, home } = this.#sources;
+    const fromEnv = (env["KUBECONFIG"] ?? "").split(path.delimiter).filter((file) => file !== "");
+    const files =
+      configured !== undefined ? [configured] : fromEnv.length > 0 ? fromEnv : [path.join(home, ".kube", "config")];
+    const existing = files.filter((file) => existsSync(file));
+    if (existing.length === 0) {
+      const origin =
+        configured !== undefined
+          ? "is"
+          : fromEnv.length > 0
+            ? "is unset, and $KUBECONFIG is"
+            : "is unset, and by default";
+      this.problem("kubeconfig", `${origin} ${files.join(path.delimiter)}, which does not exist.`, "set", "<path>");
+      return undefined;
+    }
+    try {
+      return parseKubeconfig(...existing.map((file) => readFileSync(file, "utf8")));
+    } catch {
+      this.problem(
+        "kubeconfig",
+        `leads to ${existing.join(path.delimiter)}, which is not a kubeconfig.`,
+        "set",
+        "<path>",
+      );
+      return undefined;
+    }
+  }
+
+  #expand(file: string): string {
+    return file.replace(/^~(?=$|\/)/, this.#sources.home);
+  }
+
+  #get(key: Key): string | undefined {
+    return this.#sources.config[`${project}:${key}`];
+  }
+
+  #ownKeys(): string[] {
+    return Object.keys(this.#sources.config)
+      .filter((key) => key.startsWith(`${project}:`))
+      .map((key) => key.slice(project.length + 1))
+      .sort();
+  }
+}
+
+function fromJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** The word that takes the fewest edits (insert, delete, replace a letter) to make of a mistyped one. */
+function nearest<T extends string>(mistyped: string, words: readonly T[]): T | undefined {
+  const distance = (a: string, b: string): number => {
+    let previous = Array.from({ length: b.length + 1 }, (_, column) => column);
+    for (let row = 1; row <= a.length; row++) {
+      const current = [row];
+      for (let column = 1; column <= b.length; column++) {
+        const replaced = (previous[column - 1] ?? 0) + (a[row - 1] === b[column - 1] ? 0 : 1);
+        current.push(Math.min(replaced, (previous[column] ?? 0) + 1, (current[column - 1] ?? 0) + 1));
+      }
+      previous = current;
+    }
+    return previous[b.length] ?? 0;
+  };
+  const lower = mistyped.toLowerCase();
+  return [...words].sort((a, b) => distance(lower, a.toLowerCase()) - distance(lower, b.toLowerCase()))[0];
+}

@@ -1,0 +1,113 @@
+import { secrets } from "@event-flow/events";
+import * as k8s from "@pulumi/kubernetes";
+import * as pulumi from "@pulumi/pulumi";
+import * as random from "@pulumi/random";
+import type { Site } from "./cluster.ts";
+import type { RedisConnection } from "./dapr-component.ts";
+import { StatefulServer } from "./stateful-server.ts";
+import { images } from "./versions.ts";
+
+export interface StateStoreArgs {
+  /** What it is made of. */
+  readonly site: Site;
+
+  /** The namespace of the services. */
+  readonly namespace: pulumi.Input<string>;
+}
+
+/** Where the services keep state: a Valkey, which speaks Redis' protocol. */
+export class StateStore extends pulumi.ComponentResource {
+  /** How to reach it. */
+  readonly connection: RedisConnection;
+
+  /** Another value when what is needed to reach it changed. Sidecars read it only when they start. */
+  readonly revision: pulumi.Output<string>;
+
+  constructor(name: string, args: StateStoreArgs, opts?: pulumi.ComponentResourceOptions) {
+    super("event-flow:state:StateStore", name, {}, opts);
+
+    const { site, namespace } = args;
+    const { redis } = secrets;
+
+    const credentials = (host: pulumi.Input<string>, password: pulumi.Input<string>) =>
+      new k8s.core.v1.Secret(
+        `${name}-credentials`,
+        {
+          metadata: { name: redis.name, namespace },
+          stringData: { [redis.keys.host]: host, [redis.keys.password]: password },
+        },
+        { parent: this },
+      );
+
+    switch (site.environment) {
+      case "dev": {
+        const password = new random.RandomPassword(
+          `${name}-password`,
+          { length: 32, special: false },
+          { parent: this },
+        );
+        const secret = credentials(`${serverName}:${port}`, password.result);
+        const configuration = new k8s.core.v1.Secret(
+          `${name}-configuration`,
+          {
+            metadata: { name: "redis-configuration", namespace },
+            // A file, as arguments are there for all to read.
+            stringData: { [configurationFile]: valkeyConfiguration(password.result) },
+          },
+          { parent: this },
+        );
+        new StatefulServer(
+          `${name}-server`,
+          {
+            namespace,
+            serverName,
+            image: images.valkey,
+            runAs: 999,
+            port,
+            args: ["valkey-server", `${configurationPath}/${configurationFile}`],
+            env: [
+              {
+                name: "REDISCLI_AUTH",
+                valueFrom: { secretKeyRef: { name: secret.metadata.name, key: redis.keys.password } },
+              },
+            ],
+            readyWhen: ["sh", "-c", "valkey-cli ping | grep -q PONG"],
+            dataPath: "/data",
+            files: { path: configurationPath, secretName: configuration.metadata.name },
+            madeOf: configuration.metadata.uid,
+            resources: { requests: { cpu: "20m", memory: "32Mi" }, limits: { memory: "256Mi" } },
+          },
+          { parent: this },
+        );
+        this.connection = { ...secretKeys, tls: false };
+        this.revision = secret.metadata.uid;
+        break;
+      }
+    }
+
+    this.registerOutputs({ connection: this.connection, revision: this.revision });
+  }
+}
+
+const secretKeys = {
+  host: { name: secrets.redis.name, key: secrets.redis.keys.host },
+  password: { name: secrets.redis.name, key: secrets.redis.keys.password },
+};
+
+/** Named by its protocol, as those who look for it with kubectl know it. */
+const serverName = "redis";
+const port = 6379;
+const configurationPath = "/etc/valkey";
+const configurationFile = "valkey.conf";
+
+function valkeyConfiguration(password: pulumi.Input<string>): pulumi.Output<string> {
+  return pulumi.interpolate`bind * -::*
+port ${port}
+requirepass ${password}
+dir /data
+appendonly yes
+save ""
+maxmemory 128mb
+maxmemory-policy noeviction
+`;
+}

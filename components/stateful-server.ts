@@ -1,0 +1,141 @@
+import * as k8s from "@pulumi/kubernetes";
+import * as pulumi from "@pulumi/pulumi";
+
+export interface StatefulServerArgs {
+  /** The namespace it runs in. */
+  readonly namespace: pulumi.Input<string>;
+
+  /** Its name in Kubernetes: of the StatefulSet, the container and the Service, by which clients reach it. */
+  readonly serverName: string;
+
+  /** The image that it runs. */
+  readonly image: string;
+
+  /** The user and group that the image is made for. */
+  readonly runAs: number;
+
+  /** The port that it serves. */
+  readonly port: number;
+
+  /** The container's arguments. @default the image's own */
+  readonly args?: readonly string[];
+
+  /** The container's environment. @default none */
+  readonly env?: pulumi.Input<k8s.types.input.core.v1.EnvVar>[];
+
+  /** Where its data is mounted. A file system of its own, so possibly with a `lost+found` in it. */
+  readonly dataPath: string;
+
+  /** A secret whose keys are files in a folder. @default none */
+  readonly files?: { readonly path: string; readonly secretName: pulumi.Input<string> };
+
+  /** What the pod was made of and is not in this spec: another value makes a new pod. @default none */
+  readonly madeOf?: pulumi.Input<string>;
+
+  /** A command in the container that succeeds when the server can be used. @default its port is open */
+  readonly readyWhen?: readonly string[];
+
+  /** What it asks for, and all that it gets. */
+  readonly resources: {
+    readonly requests: { readonly cpu: string; readonly memory: string };
+    readonly limits: { readonly memory: string };
+  };
+}
+
+/** A server of one pod that keeps its data on a volume, for stack dev. The volume goes when the server does. */
+export class StatefulServer extends pulumi.ComponentResource {
+  /** Its address for clients in the same namespace, `<service>:<port>`; known before the server is there. */
+  readonly address: string;
+
+  constructor(name: string, args: StatefulServerArgs, opts?: pulumi.ComponentResourceOptions) {
+    super("event-flow:server:StatefulServer", name, {}, opts);
+
+    const { serverName, namespace, port, files } = args;
+    const labels = { app: serverName };
+
+    // The name is written out rather than taken from the Service: each waits for the other to be ready, so neither may
+    // be made after the other.
+    new k8s.apps.v1.StatefulSet(
+      `${name}-set`,
+      {
+        metadata: { name: serverName, namespace, labels },
+        spec: {
+          serviceName: serverName,
+          replicas: 1,
+          selector: { matchLabels: labels },
+          persistentVolumeClaimRetentionPolicy: { whenDeleted: "Delete", whenScaled: "Retain" },
+          template: {
+            metadata: {
+              labels,
+              ...(args.madeOf === undefined ? {} : { annotations: { "event-flow/made-of": args.madeOf } }),
+            },
+            spec: {
+              automountServiceAccountToken: false,
+              // Kubernetes would set KAFKA_PORT for a Service named kafka, which Kafka's image takes for a setting.
+              enableServiceLinks: false,
+              terminationGracePeriodSeconds: 30,
+              securityContext: {
+                runAsNonRoot: true,
+                runAsUser: args.runAs,
+                runAsGroup: args.runAs,
+                fsGroup: args.runAs,
+                seccompProfile: { type: "RuntimeDefault" },
+              },
+              containers: [
+                {
+                  name: serverName,
+                  image: args.image,
+                  ...(args.args === undefined ? {} : { args: [...args.args] }),
+                  ...(args.env === undefined ? {} : { env: args.env }),
+                  ports: [{ name: "server", containerPort: port }],
+                  readinessProbe: {
+                    ...(args.readyWhen === undefined
+                      ? { tcpSocket: { port: "server" } }
+                      : { exec: { command: [...args.readyWhen] } }),
+                    periodSeconds: 2,
+                    timeoutSeconds: 5,
+                  },
+                  resources: args.resources,
+                  securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } },
+                  volumeMounts: [
+                    { name: "data", mountPath: args.dataPath },
+                    ...(files === undefined ? [] : [{ name: "files", mountPath: files.path, readOnly: true }]),
+                  ],
+                },
+              ],
+              ...(files === undefined
+                ? {}
+                : { volumes: [{ name: "files", secret: { secretName: files.secretName } }] }),
+            },
+          },
+          volumeClaimTemplates: [
+            {
+              metadata: { name: "data" },
+              spec: { accessModes: ["ReadWriteOnce"], resources: { requests: { storage: "1Gi" } } },
+            },
+          ],
+        },
+      },
+      { parent: this },
+    );
+
+    new k8s.core.v1.Service(
+      `${name}-service`,
+      {
+        metadata: { name: serverName, namespace, labels },
+        spec: {
+          // Headless: the name leads straight to the pod, also from within it, and before it is ready, as a broker that
+          // advertises its Service's name needs.
+          clusterIP: "None",
+          publishNotReadyAddresses: true,
+          selector: labels,
+          ports: [{ name: "server", port, targetPort: "server" }],
+        },
+      },
+      { parent: this },
+    );
+
+    this.address = `${serverName}:${port}`;
+    this.registerOutputs({ address: this.address });
+  }
+}

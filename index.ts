@@ -1,0 +1,91 @@
+import { components, services } from "@event-flow/events";
+import * as pulumi from "@pulumi/pulumi";
+import { AppSecrets } from "./components/app-secrets.ts";
+import { Broker } from "./components/broker.ts";
+import { Cluster } from "./components/cluster.ts";
+import { DaprComponent, kafkaMetadata, redisMetadata } from "./components/dapr-component.ts";
+import { DaprService } from "./components/dapr-service.ts";
+import { DaprControlPlane, readCrds } from "./components/dapr.ts";
+import { Database } from "./components/database.ts";
+import { Images } from "./components/images.ts";
+import { readSettings } from "./components/settings.ts";
+import { StateStore } from "./components/state-store.ts";
+
+const { backend, notificationService } = services;
+const scopes = [backend.appId, notificationService.appId];
+
+// Whatever is wrong with the config is said here, before anything is made.
+const settings = readSettings();
+const crds = await readCrds(settings.daprChart);
+
+const cluster = new Cluster("cluster", { settings });
+const { site, namespace } = cluster;
+const inCluster = { providers: { kubernetes: cluster.provider } };
+
+const dapr = new DaprControlPlane("dapr", { chart: settings.daprChart, crds }, inCluster);
+
+const broker = new Broker("broker", { site, namespace }, inCluster);
+const stateStore = new StateStore("state-store", { site, namespace }, inCluster);
+const database = new Database("database", { site, namespace }, inCluster);
+const appSecrets = new AppSecrets("secrets", { namespace, databaseUrl: database.url }, inCluster);
+const images = new Images("images", { source: cluster.images });
+
+const pubsub = new DaprComponent(
+  "pubsub",
+  {
+    namespace,
+    componentName: components.pubsub,
+    type: "pubsub.kafka",
+    metadata: kafkaMetadata(broker.connection),
+    scopes,
+  },
+  { ...inCluster, dependsOn: [dapr, broker] },
+);
+const state = new DaprComponent(
+  "statestore",
+  {
+    namespace,
+    componentName: components.stateStore,
+    type: "state.redis",
+    metadata: redisMetadata(stateStore.connection),
+    scopes: [notificationService.appId],
+  },
+  { ...inCluster, dependsOn: [dapr, stateStore] },
+);
+
+// A pod that starts before the injector is ready gets no sidecar, and a sidecar loads only the Components that it finds.
+const withSidecar = { ...inCluster, dependsOn: [dapr, pubsub, state, database, appSecrets] };
+const secretRevisions = [appSecrets.revision, stateStore.revision];
+const backendService = new DaprService(
+  "backend",
+  {
+    namespace,
+    identity: backend,
+    image: images.backend,
+    secretVariables: ["DATABASE_URL", "JWT_SECRET"],
+    secretRevisions,
+  },
+  withSidecar,
+);
+new DaprService(
+  "notification-service",
+  {
+    namespace,
+    identity: notificationService,
+    image: images.notificationService,
+    secretVariables: ["JWT_SECRET"],
+    secretRevisions,
+  },
+  withSidecar,
+);
+
+/** The context of the kubeconfig, and the namespace in it, that everything is in. */
+export const { kubeContext } = cluster;
+export { namespace };
+
+/** The images that run. */
+export const backendImage = images.backend;
+export const notificationServiceImage = images.notificationService;
+
+/** A command that makes the backend answer on http://localhost:8000. */
+export const reachBackend = pulumi.interpolate`kubectl --context ${kubeContext} --namespace ${namespace} port-forward service/${backendService.serviceName} 8000:80`;

@@ -41,6 +41,8 @@ export class Images extends pulumi.ComponentResource {
     super("event-flow:images:Images", name, {}, opts);
 
     const { source, root = repositoryRoot } = args;
+    // Relative, so that the same sources in another folder are no change. Pulumi runs in the repository's root.
+    const context = path.relative(process.cwd(), root) || ".";
 
     const image = (service: ServiceKey): pulumi.Output<string> => {
       switch (source.from) {
@@ -62,7 +64,7 @@ export class Images extends pulumi.ComponentResource {
       ];
       const built = new command.local.Command(
         `${name}-${serviceName}`,
-        { create: build.join(" "), dir: root, triggers: [ref] },
+        { create: build.join(" "), dir: context, triggers: [ref] },
         { parent: this },
       );
       // The tag is known from the start, but no pod may ask for the image before it is built.
@@ -75,8 +77,8 @@ export class Images extends pulumi.ComponentResource {
       return new docker.Image(
         `${name}-${serviceName}`,
         {
-          context: { location: root },
-          dockerfile: { location: path.join(root, dockerfile) },
+          context: { location: context },
+          dockerfile: { location: path.join(context, dockerfile) },
           buildArgs: { SERVICE: serviceName },
           tags: [pulumi.interpolate`${repository}/${serviceName}:${contentTag(service, root)}`],
           push: true,

@@ -1,0 +1,78 @@
+import * as pulumi from "@pulumi/pulumi";
+import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { expect, test } from "vitest";
+import { contentTag } from "../../components/content-tag.ts";
+import { Images, type ImageSource } from "../../components/images.ts";
+import { run, Secret } from "./support/pulumi.ts";
+
+const root = mkdtempSync(path.join(tmpdir(), "event-flow-"));
+mkdirSync(path.join(root, "apps"));
+writeFileSync(path.join(root, "apps", "Dockerfile"), "FROM scratch");
+const context = path.relative(process.cwd(), root);
+const tags = { backend: contentTag("backend", root), notificationService: contentTag("notificationService", root) };
+
+const images = (source: ImageSource) =>
+  run(() => {
+    const { backend, notificationService } = new Images("images", { source, root });
+    return { backend, notificationService };
+  });
+
+test("are built in Minikube, again only for another content", async () => {
+  const { resource, outputs } = await images({ from: "minikube", profile: "minikube" });
+  expect(outputs).toEqual({
+    backend: `event-flow/backend:${tags.backend}`,
+    notificationService: `event-flow/notification-service:${tags.notificationService}`,
+  });
+  expect(resource("images-backend").inputs).toEqual({
+    create:
+      `minikube --profile minikube image build --tag event-flow/backend:${tags.backend} ` +
+      "--file apps/Dockerfile --build-opt build-arg=SERVICE=backend .",
+    dir: context,
+    triggers: [`event-flow/backend:${tags.backend}`],
+  });
+  expect(resource("images-notification-service").inputs["create"]).toContain("build-arg=SERVICE=notification-service");
+  expect(resource("images-backend").parent).toBe("images");
+});
+
+test("a profile's name is no shell command", async () => {
+  const { resource } = await images({ from: "minikube", profile: "it's; rm -rf /" });
+  expect(resource("images-backend").inputs["create"]).toContain(`--profile 'it'\\''s; rm -rf /' image`);
+});
+
+test("are built by Docker, pushed, and deployed by their digest", async () => {
+  const { resource, outputs } = await images({
+    from: "registry",
+    repository: "registry.example.com/event-flow",
+    credentials: { address: "registry.example.com", username: "me", password: pulumi.secret("let me in") },
+    platform: "linux/amd64",
+  });
+  expect(outputs).toEqual({
+    backend: "<images-backend>@sha256:0123",
+    notificationService: "<images-notification-service>@sha256:0123",
+  });
+  expect(resource("images-backend").inputs).toEqual({
+    context: { location: context },
+    dockerfile: { location: path.join(context, "apps/Dockerfile") },
+    buildArgs: { SERVICE: "backend" },
+    tags: [`registry.example.com/event-flow/backend:${tags.backend}`],
+    push: true,
+    buildOnPreview: false,
+    network: "default",
+    platforms: ["linux/amd64"],
+    registries: [{ address: "registry.example.com", username: "me", password: new Secret("let me in") }],
+  });
+});
+
+test("are pushed as whoever is logged in, for the platform of who builds, unless said otherwise", async () => {
+  const { resource } = await images({ from: "registry", repository: "localhost:5000" });
+  expect(Object.keys(resource("images-backend").inputs)).not.toContain("registries");
+  expect(Object.keys(resource("images-backend").inputs)).not.toContain("platforms");
+});
+
+test("are there already", async () => {
+  const { resources, outputs } = await images({ from: "prebuilt", backend: "a:1", notificationService: "b:2" });
+  expect(outputs).toEqual({ backend: "a:1", notificationService: "b:2" });
+  expect(resources.map(({ name }) => name)).toEqual(["images"]);
+});

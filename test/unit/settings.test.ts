@@ -1,0 +1,216 @@
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { describe, expect, test } from "vitest";
+import { parseSettings, type Sources } from "../../components/settings.ts";
+import { devConfig, fixture } from "./support/config.ts";
+
+const emptyFolder = mkdtempSync(path.join(tmpdir(), "event-flow-"));
+
+function parse(config: Record<string, string>, more: Partial<Sources> = {}) {
+  return parseSettings({ stack: "dev", config, env: {}, home: emptyFolder, ...more });
+}
+
+/** The problems that a config has, without the title. */
+function problems(config: Record<string, string>, more: Partial<Sources> = {}): string {
+  try {
+    parse(config, more);
+  } catch (error) {
+    const [title, ...rest] = (error as Error).message.split("\n\n");
+    expect(title).toMatch(/^Stack [\w-]+ was not deployed: its config has (a problem|\d+ problems)\.$/);
+    return rest.join("\n\n");
+  }
+  return "";
+}
+
+const minimal = { "event-flow:environment": "dev", "event-flow:kubeconfig": fixture("kubeconfig.yaml") };
+
+describe("stack dev", () => {
+  test("needs no key but its environment", () => {
+    expect(parse(minimal)).toEqual({
+      environment: "dev",
+      kubeContext: "minikube",
+      kubeconfig: fixture("kubeconfig.yaml"),
+      namespace: "default",
+      broker: "redpanda",
+      images: { from: "minikube" },
+      daprChart: { from: "official" },
+    });
+  });
+
+  test("takes every key", () => {
+    expect(
+      parse({
+        ...devConfig,
+        "event-flow:namespace": "todo",
+        "event-flow:broker": "kafka",
+        "event-flow:kubeContext": "minikube",
+        "event-flow:images": '{"from":"registry","repository":"localhost:5000/event-flow"}',
+      }),
+    ).toEqual({
+      environment: "dev",
+      kubeContext: "minikube",
+      kubeconfig: fixture("kubeconfig.yaml"),
+      namespace: "todo",
+      broker: "kafka",
+      images: { from: "registry", repository: "localhost:5000/event-flow" },
+      daprChart: { from: "directory", path: fixture("dapr-chart") },
+    });
+  });
+
+  test("finds the kubeconfig as kubectl does", () => {
+    const config = { "event-flow:environment": "dev" };
+    const list = [path.join(emptyFolder, "absent"), fixture("kubeconfig.yaml")].join(path.delimiter);
+    expect(parse(config, { env: { KUBECONFIG: list } })).toMatchObject({ kubeconfig: undefined });
+    expect(problems(config)).toBe(
+      `  event-flow:kubeconfig is unset, and by default ${emptyFolder}/.kube/config, which does not exist.\n` +
+        "    pulumi config set event-flow:kubeconfig <path> --stack dev",
+    );
+    expect(problems(config, { env: { KUBECONFIG: "/absent" } })).toBe(
+      "  event-flow:kubeconfig is unset, and $KUBECONFIG is /absent, which does not exist.\n" +
+        "    pulumi config set event-flow:kubeconfig <path> --stack dev",
+    );
+  });
+
+  test("takes ~ for the home directory", () => {
+    writeFileSync(
+      path.join(emptyFolder, "config"),
+      "contexts: [{ name: minikube, context: { cluster: a } }]\nclusters: [{ name: a, cluster: { server: https://127.0.0.1 } }]",
+    );
+    expect(parse({ ...minimal, "event-flow:kubeconfig": "~/config" })).toMatchObject({
+      kubeconfig: path.join(emptyFolder, "config"),
+    });
+  });
+});
+
+describe("a bad value is told with its key, what is allowed, and the command that mends it", () => {
+  test.each<[key: string, value: string, told: string]>([
+    [
+      "broker",
+      "rabbitmq",
+      '  event-flow:broker is "rabbitmq"; allowed: redpanda, kafka.\n' +
+        "    pulumi config set event-flow:broker redpanda --stack dev",
+    ],
+    [
+      "broker",
+      "",
+      '  event-flow:broker is ""; allowed: redpanda, kafka.\n' +
+        "    pulumi config set event-flow:broker redpanda --stack dev",
+    ],
+    [
+      "environment",
+      "staging",
+      '  event-flow:environment is "staging"; allowed: dev, prod.\n' +
+        "    pulumi config set event-flow:environment dev --stack dev",
+    ],
+    [
+      "namespace",
+      "Event_Flow",
+      '  event-flow:namespace is "Event_Flow"; allowed: a Kubernetes name, at most 63 of a-z, 0-9 and inner "-".\n' +
+        "    pulumi config set event-flow:namespace default --stack dev",
+    ],
+    [
+      "images",
+      "minikube",
+      '  event-flow:images is minikube; allowed: {"from":"minikube"}, ' +
+        '{"from":"registry","repository":"<registry>/<path>"} or ' +
+        '{"from":"prebuilt","backend":"<image>","notificationService":"<image>"}.\n' +
+        "    pulumi config rm event-flow:images --stack dev",
+    ],
+    [
+      "images",
+      '{"from":"prebuilt","backend":"backend:1"}',
+      '  event-flow:images is {"from":"prebuilt","backend":"backend:1"}; allowed: {"from":"minikube"}, ' +
+        '{"from":"registry","repository":"<registry>/<path>"} or ' +
+        '{"from":"prebuilt","backend":"<image>","notificationService":"<image>"}.\n' +
+        "    pulumi config rm event-flow:images --stack dev",
+    ],
+    [
+      "daprChart",
+      fixture("dapr-chart/crds"),
+      `  event-flow:daprChart is "${fixture("dapr-chart/crds")}", which is not a directory with Dapr's Helm chart: ` +
+        "it has no Chart.yaml. Without this key the official chart is used.\n" +
+        "    pulumi config rm event-flow:daprChart --stack dev",
+    ],
+    [
+      "kubeconfig",
+      "/absent",
+      "  event-flow:kubeconfig is /absent, which does not exist.\n" +
+        "    pulumi config set event-flow:kubeconfig <path> --stack dev",
+    ],
+    [
+      "kubeconfig",
+      import.meta.filename,
+      `  event-flow:kubeconfig leads to ${import.meta.filename}, which is not a kubeconfig.\n` +
+        "    pulumi config set event-flow:kubeconfig <path> --stack dev",
+    ],
+  ])("%s: %s", (key, value, told) => {
+    expect(problems({ ...minimal, [`event-flow:${key}`]: value })).toBe(told);
+  });
+
+  test("the environment has no default", () => {
+    expect(problems({})).toBe(
+      "  event-flow:environment is missing; allowed: dev, prod.\n" +
+        "    pulumi config set event-flow:environment dev --stack dev",
+    );
+  });
+
+  test("all of them at once, for the stack that has them", () => {
+    const config = {
+      ...minimal,
+      "event-flow:broker": "nats",
+      "event-flow:namespace": "-",
+      "event-flow:brokr": "kafka",
+    };
+    expect(() => parse(config, { stack: "dev-alice" })).toThrow(
+      [
+        "Stack dev-alice was not deployed: its config has 3 problems.",
+        "  event-flow:brokr is not a key of this project. Did you mean event-flow:broker?\n" +
+          "    pulumi config rm event-flow:brokr --stack dev-alice",
+        '  event-flow:namespace is "-"; allowed: a Kubernetes name, at most 63 of a-z, 0-9 and inner "-".\n' +
+          "    pulumi config set event-flow:namespace default --stack dev-alice",
+        '  event-flow:broker is "nats"; allowed: redpanda, kafka.\n' +
+          "    pulumi config set event-flow:broker redpanda --stack dev-alice",
+      ].join("\n\n"),
+    );
+  });
+
+  test("an unknown key, without its value", () => {
+    expect(problems({ ...minimal, "event-flow:redpandaPasword": "hunter2" })).not.toContain("hunter2");
+  });
+
+  test("keys of others than this project are none of its business", () => {
+    expect(problems({ ...minimal, "kubernetes:context": "minikube" })).toBe("");
+  });
+});
+
+describe("stack dev does not deploy to", () => {
+  const remedy = "    pulumi config set event-flow:kubeContext <context> --stack dev";
+  test.each<[context: string, told: string]>([
+    [
+      "do-fra1-event-flow",
+      'is "do-fra1-event-flow" (https://0f1e2d3c.k8s.ondigitalocean.com), by its name a cluster of DigitalOcean. ' +
+        "Stack dev deploys only to a cluster on this machine or a private network.",
+    ],
+    [
+      "do-behind-a-tunnel",
+      'is "do-behind-a-tunnel" (https://192.168.49.2:8443), by its name a cluster of DigitalOcean. ' +
+        "Stack dev deploys only to a cluster on this machine or a private network.",
+    ],
+    [
+      "renamed",
+      'is "renamed", whose API server https://0f1e2d3c.k8s.ondigitalocean.com is not on this machine or a private ' +
+        "network. Stack dev deploys only to a cluster that is.",
+    ],
+    ["dangling", 'is "dangling", a context whose cluster the kubeconfig does not have.'],
+    [
+      "absent",
+      'is "absent", a context that the kubeconfig does not have. ' +
+        "It has: minikube, do-fra1-event-flow, renamed, do-behind-a-tunnel, dangling.",
+    ],
+  ])("context %s", (context, told) => {
+    expect(problems({ ...minimal, "event-flow:kubeContext": context })).toBe(
+      `  event-flow:kubeContext ${told}\n${remedy}`,
+    );
+  });
+});

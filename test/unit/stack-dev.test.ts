@@ -1,0 +1,525 @@
+import { components, probes, secrets, services } from "@event-flow/events";
+import { beforeAll, describe, expect, test } from "vitest";
+import { devConfig, fixture } from "./support/config.ts";
+import { resourcesSoFar, type Run, runProgram, Secret } from "./support/pulumi.ts";
+
+let dev: Run;
+beforeAll(async () => {
+  dev = await runProgram(devConfig);
+}, 60_000);
+
+test("is made of exactly these resources", () => {
+  const inventory = dev.resources.map(({ parent, name, type }) => `${parent} > ${name}: ${type}`).sort();
+  expect(inventory).toEqual([
+    " > backend: event-flow:dapr:Service",
+    " > broker: event-flow:broker:Broker",
+    " > cluster: event-flow:cluster:Cluster",
+    " > dapr: event-flow:dapr:ControlPlane",
+    " > database: event-flow:database:Database",
+    " > images: event-flow:images:Images",
+    " > notification-service: event-flow:dapr:Service",
+    " > pubsub: event-flow:dapr:Component",
+    " > secrets: event-flow:secrets:AppSecrets",
+    " > state-store: event-flow:state:StateStore",
+    " > statestore: event-flow:dapr:Component",
+    "backend > backend-account: kubernetes:core/v1:ServiceAccount",
+    "backend > backend-deployment: kubernetes:apps/v1:Deployment",
+    "backend > backend-service: kubernetes:core/v1:Service",
+    "broker > broker-server: event-flow:server:StatefulServer",
+    "broker-server > broker-server-service: kubernetes:core/v1:Service",
+    "broker-server > broker-server-set: kubernetes:apps/v1:StatefulSet",
+    "cluster > cluster-provider: pulumi:providers:kubernetes",
+    "dapr > dapr-crd-components.dapr.io: kubernetes:apiextensions.k8s.io/v1:CustomResourceDefinition",
+    "dapr > dapr-crd-subscriptions.dapr.io: kubernetes:apiextensions.k8s.io/v1:CustomResourceDefinition",
+    "dapr > dapr-namespace: kubernetes:core/v1:Namespace",
+    "dapr > dapr-release: kubernetes:helm.sh/v3:Release",
+    "database > database-credentials: kubernetes:core/v1:Secret",
+    "database > database-password: random:index/randomPassword:RandomPassword",
+    "database > database-server: event-flow:server:StatefulServer",
+    "database-server > database-server-service: kubernetes:core/v1:Service",
+    "database-server > database-server-set: kubernetes:apps/v1:StatefulSet",
+    "notification-service > notification-service-account: kubernetes:core/v1:ServiceAccount",
+    "notification-service > notification-service-deployment: kubernetes:apps/v1:Deployment",
+    "notification-service > notification-service-service: kubernetes:core/v1:Service",
+    "pubsub > pubsub-manifest: kubernetes:dapr.io/v1alpha1:Component",
+    "secrets > secrets-jwt: random:index/randomPassword:RandomPassword",
+    "secrets > secrets-todo: kubernetes:core/v1:Secret",
+    "state-store > state-store-configuration: kubernetes:core/v1:Secret",
+    "state-store > state-store-credentials: kubernetes:core/v1:Secret",
+    "state-store > state-store-password: random:index/randomPassword:RandomPassword",
+    "state-store > state-store-server: event-flow:server:StatefulServer",
+    "state-store-server > state-store-server-service: kubernetes:core/v1:Service",
+    "state-store-server > state-store-server-set: kubernetes:apps/v1:StatefulSet",
+    "statestore > statestore-manifest: kubernetes:dapr.io/v1alpha1:Component",
+  ]);
+});
+
+test("deploys everything by the cluster's own provider", () => {
+  const { inputs } = dev.resource("cluster-provider");
+  expect(inputs).toEqual({
+    context: "minikube",
+    kubeconfig: fixture("kubeconfig.yaml"),
+    clusterIdentifier: "minikube",
+  });
+  const strays = dev.resources.filter(({ type, provider }) => type.startsWith("kubernetes:") && provider === "");
+  expect(strays).toEqual([]);
+});
+
+test("every component says what it made", () => {
+  const silent = dev.resources.filter(({ type, outputs }) => type.startsWith("event-flow:") && outputs === undefined);
+  expect(silent.map(({ name }) => name)).toEqual([]);
+});
+
+test("tells how to reach it, and no secret", () => {
+  expect(dev.outputs).toEqual({
+    kubeContext: "minikube",
+    namespace: "default",
+    backendImage: "backend:test",
+    notificationServiceImage: "notification-service:test",
+    reachBackend: "kubectl --context minikube --namespace default port-forward service/backend 8000:80",
+  });
+});
+
+describe("Dapr", () => {
+  test("is a Helm release that waits, with its CRDs in step", () => {
+    const release = dev.resource("dapr-release");
+    expect(release.inputs).toEqual({
+      name: "dapr",
+      namespace: "dapr-system",
+      chart: fixture("dapr-chart"),
+      skipCrds: true,
+      timeout: 600,
+      compat: "true",
+      values: {
+        global: {
+          tag: "1.18.0",
+          ha: { enabled: false, topologyKey: "kubernetes.io/hostname" },
+          mtls: { enabled: true },
+          seccompProfile: "RuntimeDefault",
+        },
+        dapr_operator: { watchInterval: "10s", resources: smallResources },
+        dapr_sidecar_injector: { sidecarDropALLCapabilities: true, resources: smallResources },
+        dapr_sentry: { resources: smallResources },
+        dapr_placement: { resources: smallResources },
+        dapr_scheduler: { cluster: { inMemoryStorage: true }, resources: smallResources },
+        dapr_rbac: { secretReader: { enabled: false } },
+      },
+    });
+    expect(release.dependsOn).toEqual([
+      "dapr-crd-components.dapr.io",
+      "dapr-crd-subscriptions.dapr.io",
+      "dapr-namespace",
+    ]);
+    expect(dev.resource("dapr-namespace").inputs["metadata"]).toEqual({ name: "dapr-system" });
+  });
+
+  test("has the conversion webhook of its CRDs where the control plane is", () => {
+    expect(dev.resource("dapr-crd-subscriptions.dapr.io").inputs).toEqual({
+      apiVersion: "apiextensions.k8s.io/v1",
+      kind: "CustomResourceDefinition",
+      metadata: { name: "subscriptions.dapr.io" },
+      spec: {
+        group: "dapr.io",
+        conversion: { webhook: { clientConfig: { service: { namespace: "dapr-system" } } } },
+      },
+    });
+  });
+
+  test.each(["pubsub", "statestore", "backend", "notification-service"])("is there before %s", (name) => {
+    expect(dev.resource(name).dependsOn).toContain("dapr-release");
+  });
+
+  const smallResources = { requests: { cpu: "20m", memory: "48Mi" }, limits: { memory: "256Mi" } };
+});
+
+describe("Components", () => {
+  test("the services publish and subscribe through Redpanda", () => {
+    expect(dev.resource("pubsub-manifest").inputs).toEqual({
+      apiVersion: "dapr.io/v1alpha1",
+      kind: "Component",
+      metadata: { name: components.pubsub, namespace: "default" },
+      spec: {
+        type: "pubsub.kafka",
+        version: "v1",
+        metadata: [
+          { name: "brokers", value: "redpanda:9092" },
+          { name: "clientID", value: "{appID}" },
+          { name: "initialOffset", value: "oldest" },
+          { name: "authType", value: "none" },
+        ],
+      },
+      scopes: [services.backend.appId, services.notificationService.appId],
+    });
+  });
+
+  test("the notification service keeps state in Valkey", () => {
+    expect(dev.resource("statestore-manifest").inputs).toEqual({
+      apiVersion: "dapr.io/v1alpha1",
+      kind: "Component",
+      metadata: { name: components.stateStore, namespace: "default" },
+      spec: {
+        type: "state.redis",
+        version: "v1",
+        metadata: [
+          { name: "redisHost", secretKeyRef: { name: secrets.redis.name, key: secrets.redis.keys.host } },
+          { name: "redisPassword", secretKeyRef: { name: secrets.redis.name, key: secrets.redis.keys.password } },
+          { name: "enableTLS", value: "false" },
+          { name: "actorStateStore", value: "true" },
+        ],
+      },
+      scopes: [services.notificationService.appId],
+    });
+  });
+
+  test("wait for what they lead to", () => {
+    expect(dev.resource("pubsub").dependsOn).toContain("broker-server-set");
+    expect(dev.resource("statestore").dependsOn).toContain("state-store-server-set");
+  });
+});
+
+describe("secrets", () => {
+  test("are random, and safe in a URL", () => {
+    const passwords = dev.resources.filter(({ type }) => type === "random:index/randomPassword:RandomPassword");
+    expect(Object.fromEntries(passwords.map(({ name, inputs }) => [name, inputs]))).toEqual({
+      "database-password": { length: 32, special: false },
+      "secrets-jwt": { length: 64, special: false },
+      "state-store-password": { length: 32, special: false },
+    });
+  });
+
+  test("go into Kubernetes secrets as secrets", () => {
+    const kubernetesSecrets = dev.resources.filter(({ type }) => type === "kubernetes:core/v1:Secret");
+    const data = kubernetesSecrets.map(({ inputs }) => [
+      (inputs["metadata"] as { name: string }).name,
+      inputs["stringData"],
+    ]);
+    expect(Object.fromEntries(data)).toEqual({
+      "postgres-credentials": new Secret({ password: "<database-password>" }),
+      [secrets.redis.name]: new Secret({ host: "redis:6379", password: "<state-store-password>" }),
+      "redis-configuration": new Secret({
+        "valkey.conf": [
+          "bind * -::*",
+          "port 6379",
+          "requirepass <state-store-password>",
+          "dir /data",
+          "appendonly yes",
+          'save ""',
+          "maxmemory 128mb",
+          "maxmemory-policy noeviction",
+          "",
+        ].join("\n"),
+      }),
+      [secrets.todo.name]: new Secret({
+        DATABASE_URL: "postgresql://todo:<database-password>@postgres:5432/todo",
+        JWT_SECRET: "<secrets-jwt>",
+      }),
+    });
+  });
+
+  test("are in plain nowhere", () => {
+    // What is marked as a secret does not show in JSON.
+    expect(JSON.stringify([dev.resources, dev.outputs])).not.toMatch(/<[\w-]+-(password|jwt)>/);
+  });
+});
+
+/** What a StatefulSet or Deployment runs. */
+interface Workload {
+  template: {
+    metadata: { labels: object; annotations?: Record<string, string> };
+    spec: Record<string, unknown> & { containers: [Record<string, unknown>]; securityContext: object };
+  };
+}
+const workload = (name: string) => dev.resource(name).inputs["spec"] as Workload & Record<string, unknown>;
+
+describe("servers in the cluster", () => {
+  const server = (name: string) => {
+    const { template, ...spec } = workload(`${name}-server-set`);
+    return { spec, template, container: template.spec.containers[0] };
+  };
+
+  test("Redpanda, as the design's kubectl commands know it", () => {
+    const { spec, template, container } = server("broker");
+    expect(dev.resource("broker-server-set").inputs["metadata"]).toEqual({
+      name: "redpanda",
+      namespace: "default",
+      labels: { app: "redpanda" },
+    });
+    expect(spec).toEqual({
+      serviceName: "redpanda",
+      replicas: 1,
+      selector: { matchLabels: { app: "redpanda" } },
+      persistentVolumeClaimRetentionPolicy: { whenDeleted: "Delete", whenScaled: "Retain" },
+      volumeClaimTemplates: [
+        {
+          metadata: { name: "data" },
+          spec: { accessModes: ["ReadWriteOnce"], resources: { requests: { storage: "1Gi" } } },
+        },
+      ],
+    });
+    expect(template.metadata).toEqual({ labels: { app: "redpanda" } });
+    expect(container).toEqual({
+      name: "redpanda",
+      image: "docker.redpanda.com/redpandadata/redpanda:v25.3.9",
+      args: [
+        "redpanda",
+        "start",
+        "--mode=dev-container",
+        "--smp=1",
+        "--memory=1G",
+        "--kafka-addr=0.0.0.0:9092",
+        "--advertise-kafka-addr=redpanda:9092",
+        "--rpc-addr=127.0.0.1:33145",
+        "--advertise-rpc-addr=127.0.0.1:33145",
+      ],
+      ports: [{ name: "server", containerPort: 9092 }],
+      readinessProbe: { tcpSocket: { port: "server" }, periodSeconds: 2, timeoutSeconds: 5 },
+      resources: { requests: { cpu: "100m", memory: "512Mi" }, limits: { memory: "1536Mi" } },
+      securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } },
+      volumeMounts: [{ name: "data", mountPath: "/var/lib/redpanda/data" }],
+    });
+    expect(dev.resource("broker-server-service").inputs).toMatchObject({
+      metadata: { name: "redpanda", namespace: "default" },
+      spec: {
+        clusterIP: "None",
+        publishNotReadyAddresses: true,
+        selector: { app: "redpanda" },
+        ports: [{ name: "server", port: 9092, targetPort: "server" }],
+      },
+    });
+  });
+
+  test("Valkey, with its password in files and variables from secrets only", () => {
+    const { template, container } = server("state-store");
+    expect(container).toEqual({
+      name: "redis",
+      image: "valkey/valkey:8.1.4",
+      args: ["valkey-server", "/etc/valkey/valkey.conf"],
+      env: [
+        {
+          name: "REDISCLI_AUTH",
+          valueFrom: { secretKeyRef: { name: "redis-credentials", key: "password" } },
+        },
+      ],
+      ports: [{ name: "server", containerPort: 6379 }],
+      readinessProbe: {
+        exec: { command: ["sh", "-c", "valkey-cli ping | grep -q PONG"] },
+        periodSeconds: 2,
+        timeoutSeconds: 5,
+      },
+      resources: { requests: { cpu: "20m", memory: "32Mi" }, limits: { memory: "256Mi" } },
+      securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } },
+      volumeMounts: [
+        { name: "data", mountPath: "/data" },
+        { name: "files", mountPath: "/etc/valkey", readOnly: true },
+      ],
+    });
+    expect(template.spec["volumes"]).toEqual([{ name: "files", secret: { secretName: "redis-configuration" } }]);
+    expect(template.metadata.annotations).toEqual({ "event-flow/made-of": "<uid of state-store-configuration>" });
+  });
+
+  test("PostgreSQL, with a user and a database of the backend's own", () => {
+    expect(server("database").container).toEqual({
+      name: "postgres",
+      image: "postgres:17.6-trixie",
+      env: [
+        { name: "POSTGRES_DB", value: "todo" },
+        { name: "POSTGRES_USER", value: "todo" },
+        {
+          name: "POSTGRES_PASSWORD",
+          valueFrom: { secretKeyRef: { name: "postgres-credentials", key: "password" } },
+        },
+        { name: "PGDATA", value: "/var/lib/postgresql/data/pgdata" },
+      ],
+      ports: [{ name: "server", containerPort: 5432 }],
+      readinessProbe: {
+        exec: { command: ["pg_isready", "--host=127.0.0.1", "--username=todo", "--dbname=todo"] },
+        periodSeconds: 2,
+        timeoutSeconds: 5,
+      },
+      resources: { requests: { cpu: "50m", memory: "96Mi" }, limits: { memory: "512Mi" } },
+      securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } },
+      volumeMounts: [{ name: "data", mountPath: "/var/lib/postgresql/data" }],
+    });
+  });
+
+  test.each([
+    ["broker", 101],
+    ["state-store", 999],
+    ["database", 999],
+  ])("%s runs as its image's user, with no right it does not need", (name, user) => {
+    const { containers: _, volumes: __, ...pod } = server(name).template.spec;
+    expect(pod).toEqual({
+      automountServiceAccountToken: false,
+      enableServiceLinks: false,
+      terminationGracePeriodSeconds: 30,
+      securityContext: {
+        runAsNonRoot: true,
+        runAsUser: user,
+        runAsGroup: user,
+        fsGroup: user,
+        seccompProfile: { type: "RuntimeDefault" },
+      },
+    });
+  });
+});
+
+describe.each([
+  { key: "backend", variables: ["DATABASE_URL", "JWT_SECRET"] },
+  { key: "notificationService", variables: ["JWT_SECRET"] },
+] as const)("the service $key", ({ key, variables }) => {
+  const { name, appId, port } = services[key];
+
+  test("runs its image beside a sidecar", () => {
+    const deployment = dev.resource(`${name}-deployment`);
+    expect(deployment.inputs["metadata"]).toEqual({ name, namespace: "default", labels: { app: name } });
+    expect(deployment.inputs["spec"]).toEqual({
+      replicas: 1,
+      revisionHistoryLimit: 3,
+      selector: { matchLabels: { app: name } },
+      strategy: { type: "RollingUpdate", rollingUpdate: { maxUnavailable: 0, maxSurge: 1 } },
+      template: {
+        metadata: {
+          labels: { app: name },
+          annotations: {
+            "dapr.io/enabled": "true",
+            "dapr.io/app-id": appId,
+            "dapr.io/app-port": String(port),
+            "dapr.io/app-protocol": "http",
+            "dapr.io/log-level": "info",
+            "dapr.io/sidecar-cpu-request": "50m",
+            "dapr.io/sidecar-cpu-limit": "200m",
+            "dapr.io/sidecar-memory-request": "64Mi",
+            "dapr.io/sidecar-memory-limit": "256Mi",
+            "dapr.io/env": "GOMEMLIMIT=230MiB",
+            "dapr.io/sidecar-seccomp-profile-type": "RuntimeDefault",
+            "dapr.io/disable-builtin-k8s-secret-store": "true",
+            "dapr.io/block-shutdown-duration": "10s",
+            "dapr.io/graceful-shutdown-seconds": "10",
+            "event-flow/secret-revisions": "<uid of secrets-todo>,<uid of state-store-credentials>",
+          },
+        },
+        spec: {
+          serviceAccountName: name,
+          automountServiceAccountToken: false,
+          enableServiceLinks: false,
+          terminationGracePeriodSeconds: 45,
+          securityContext: {
+            runAsNonRoot: true,
+            runAsUser: 1000,
+            runAsGroup: 1000,
+            fsGroup: 1000,
+            seccompProfile: { type: "RuntimeDefault" },
+          },
+          containers: [
+            {
+              name,
+              image: `${name}:test`,
+              imagePullPolicy: "IfNotPresent",
+              env: variables.map((variable) => ({
+                name: variable,
+                valueFrom: { secretKeyRef: { name: secrets.todo.name, key: variable } },
+              })),
+              ports: [{ name: "http", containerPort: port }],
+              startupProbe: {
+                httpGet: { path: probes.liveness, port: "http" },
+                periodSeconds: 2,
+                failureThreshold: 60,
+              },
+              livenessProbe: {
+                httpGet: { path: probes.liveness, port: "http" },
+                periodSeconds: 10,
+                timeoutSeconds: 3,
+              },
+              readinessProbe: {
+                httpGet: { path: probes.readiness, port: "http" },
+                periodSeconds: 3,
+                timeoutSeconds: 3,
+              },
+              lifecycle: { preStop: { sleep: { seconds: 5 } } },
+              resources: { requests: { cpu: "50m", memory: "96Mi" }, limits: { cpu: "500m", memory: "512Mi" } },
+              securityContext: {
+                allowPrivilegeEscalation: false,
+                capabilities: { drop: ["ALL"] },
+                readOnlyRootFilesystem: true,
+              },
+              volumeMounts: [{ name: "tmp", mountPath: "/tmp" }],
+            },
+          ],
+          volumes: [{ name: "tmp", emptyDir: { medium: "Memory", sizeLimit: "16Mi" } }],
+        },
+      },
+    });
+  });
+
+  test("has a Service and an account without a token", () => {
+    expect(dev.resource(`${name}-service`).inputs).toMatchObject({
+      metadata: { name, namespace: "default" },
+      spec: { selector: { app: name }, ports: [{ name: "http", port: 80, targetPort: "http" }] },
+    });
+    expect(dev.resource(`${name}-account`).inputs).toMatchObject({
+      metadata: { name, namespace: "default" },
+      automountServiceAccountToken: false,
+    });
+  });
+
+  test("starts after what it needs", () => {
+    expect(dev.resource(name).dependsOn).toEqual(
+      expect.arrayContaining(["dapr-release", "pubsub-manifest", "statestore-manifest", "database-server-set"]),
+    );
+  });
+});
+
+describe("with other settings", () => {
+  test("Apache Kafka carries the events", async () => {
+    const kafka = await runProgram({ ...devConfig, "event-flow:broker": "kafka" });
+    const spec = kafka.resource("broker-server-set").inputs["spec"] as Workload;
+    expect(spec.template.spec.containers[0]).toEqual({
+      name: "kafka",
+      image: "apache/kafka:4.3.1",
+      env: [
+        { name: "KAFKA_NODE_ID", value: "1" },
+        { name: "KAFKA_PROCESS_ROLES", value: "broker,controller" },
+        { name: "KAFKA_CONTROLLER_QUORUM_VOTERS", value: "1@localhost:9093" },
+        { name: "KAFKA_CONTROLLER_LISTENER_NAMES", value: "CONTROLLER" },
+        { name: "KAFKA_LISTENERS", value: "PLAINTEXT://:9092,CONTROLLER://:9093" },
+        { name: "KAFKA_ADVERTISED_LISTENERS", value: "PLAINTEXT://kafka:9092" },
+        { name: "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP", value: "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT" },
+        { name: "KAFKA_INTER_BROKER_LISTENER_NAME", value: "PLAINTEXT" },
+        { name: "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR", value: "1" },
+        { name: "KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR", value: "1" },
+        { name: "KAFKA_TRANSACTION_STATE_LOG_MIN_ISR", value: "1" },
+        { name: "KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS", value: "0" },
+        { name: "KAFKA_NUM_PARTITIONS", value: "3" },
+        { name: "KAFKA_LOG_DIRS", value: "/var/lib/kafka/data/logs" },
+        { name: "KAFKA_HEAP_OPTS", value: "-Xms256m -Xmx384m" },
+      ],
+      ports: [{ name: "server", containerPort: 9092 }],
+      readinessProbe: { tcpSocket: { port: "server" }, periodSeconds: 2, timeoutSeconds: 5 },
+      resources: { requests: { cpu: "100m", memory: "512Mi" }, limits: { memory: "1Gi" } },
+      securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } },
+      volumeMounts: [{ name: "data", mountPath: "/var/lib/kafka/data" }],
+    });
+    expect(spec.template.spec.securityContext).toMatchObject({ runAsUser: 1000, fsGroup: 1000 });
+    expect(kafka.resource("broker-server-service").inputs["metadata"]).toMatchObject({ name: "kafka" });
+    const pubsub = kafka.resource("pubsub-manifest").inputs["spec"] as { metadata: unknown[] };
+    expect(pubsub.metadata).toContainEqual({ name: "brokers", value: "kafka:9092" });
+  });
+
+  test("another namespace is made, and everything but Dapr is in it", async () => {
+    const elsewhere = await runProgram({ ...devConfig, "event-flow:namespace": "todo" });
+    expect(elsewhere.resource("cluster-namespace").inputs["metadata"]).toEqual({
+      name: "todo",
+      labels: { "pod-security.kubernetes.io/enforce": "restricted" },
+    });
+    const namespaces = elsewhere.resources
+      .filter(({ type, parent }) => type.startsWith("kubernetes:") && parent !== "dapr" && parent !== "cluster")
+      .map(({ inputs }) => (inputs["metadata"] as { namespace: unknown }).namespace);
+    expect(new Set(namespaces)).toEqual(new Set(["todo"]));
+  });
+
+  test("a wrong config makes nothing at all", async () => {
+    const wrong = runProgram({ ...devConfig, "event-flow:kubeContext": "renamed" });
+    await expect(wrong).rejects.toThrow("event-flow:kubeContext");
+    expect(resourcesSoFar()).toEqual([]);
+  });
+});

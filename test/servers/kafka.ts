@@ -1,0 +1,67 @@
+import { once } from "node:events";
+import { writeFileSync } from "node:fs";
+import { connect } from "node:net";
+import { join } from "node:path";
+import { freePort } from "./ports.ts";
+import { insideRoot, type Server, serverDir, startServer } from "./process.ts";
+
+export interface Kafka extends Server {
+  readonly brokers: string;
+}
+
+/** Kafka's simplest request (https://kafka.apache.org/protocol): ApiVersions, version 0, with no client id. */
+const apiVersionsRequest = Buffer.from("0000000a" + "0012" + "0000" + "00000001" + "ffff", "hex");
+
+/** One Kafka node, broker and controller at once, that makes topics as they are used. */
+export async function startKafka(): Promise<Kafka> {
+  const port = await freePort();
+  const controllerPort = await freePort();
+  const dir = serverDir("kafka");
+  const settings = {
+    "process.roles": "broker,controller",
+    "node.id": 1,
+    "controller.quorum.bootstrap.servers": `127.0.0.1:${controllerPort}`,
+    listeners: `PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controllerPort}`,
+    "controller.listener.names": "CONTROLLER",
+    "log.dirs": "/mnt/data",
+    "num.partitions": 3,
+    "offsets.topic.replication.factor": 1,
+    "offsets.topic.num.partitions": 1,
+    "transaction.state.log.replication.factor": 1,
+    "transaction.state.log.min.isr": 1,
+    "group.initial.rebalance.delay.ms": 0,
+  };
+  writeFileSync(
+    join(dir, "server.properties"),
+    Object.entries(settings)
+      .map(([key, value]) => `${key}=${value}\n`)
+      .join(""),
+  );
+  // The quick compiler only: a test's broker is up and gone before the slow one pays.
+  const java = "java -Xmx384m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:-UsePerfData -cp '/opt/kafka/libs/*'";
+  const script = `
+    if [ ! -d /mnt/data ]; then
+      ${java} kafka.tools.StorageTool format --standalone -t MkU3OEVBNTcwNTJENDM2Qk -c /mnt/server.properties
+    fi
+    exec ${java} kafka.Kafka /mnt/server.properties
+  `;
+  const server = await startServer({
+    name: "Kafka",
+    dir,
+    command: insideRoot(dir, script),
+    timeoutSeconds: 120,
+    ready: async () => {
+      const socket = connect(port, "127.0.0.1");
+      try {
+        await once(socket, "connect");
+        // The port is open long before the broker answers.
+        socket.write(apiVersionsRequest);
+        await once(socket, "data", { signal: AbortSignal.timeout(1_000) });
+        return true;
+      } finally {
+        socket.destroy();
+      }
+    },
+  });
+  return { ...server, brokers: `127.0.0.1:${port}` };
+}

@@ -1,0 +1,58 @@
+import pg from "pg";
+import { freePort } from "./ports.ts";
+import { insideRoot, type Server, serverDir, startServer } from "./process.ts";
+
+export interface Postgres extends Server {
+  readonly port: number;
+}
+
+/** What no log may show: tests look for it. */
+export const postgresPassword = "correct-horse-battery-staple";
+
+export function databaseUrl(port: number, database: string): string {
+  return `postgres://tasks:${postgresPassword}@127.0.0.1:${port}/${database}`;
+}
+
+/** PostgreSQL with a superuser `tasks`, who has to give a password. */
+export async function startPostgres(): Promise<Postgres> {
+  const port = await freePort();
+  const dir = serverDir("postgres");
+  const bin = "/usr/lib/postgresql/17/bin";
+  const script = `
+    if [ ! -d /mnt/data ]; then
+      echo ${postgresPassword} > /mnt/password
+      ${bin}/initdb -D /mnt/data -U tasks --auth=scram-sha-256 --pwfile=/mnt/password --no-sync --locale=C -E UTF8
+    fi
+    exec ${bin}/postgres -D /mnt/data -p ${port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off
+  `;
+  const server = await startServer({
+    name: "PostgreSQL",
+    dir,
+    command: insideRoot(dir, script),
+    timeoutSeconds: 60,
+    ready: async () => {
+      await query(port, "postgres", "select 1");
+      return true;
+    },
+  });
+  return { ...server, port };
+}
+
+/** Runs one statement as the superuser. */
+export async function query(port: number, database: string, statement: string): Promise<Record<string, unknown>[]> {
+  const client = new pg.Client({ connectionString: databaseUrl(port, database) });
+  // A server that dies meanwhile also rejects the query; without a listener the process would end.
+  client.on("error", () => undefined);
+  await client.connect();
+  try {
+    return (await client.query<Record<string, unknown>>(statement)).rows;
+  } finally {
+    await client.end();
+  }
+}
+
+/** A new empty database; returns its URL. */
+export async function createDatabase(port: number, name: string): Promise<string> {
+  await query(port, "postgres", `create database ${name}`);
+  return databaseUrl(port, name);
+}

@@ -1,0 +1,112 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { chownSync, closeSync, mkdtempSync, openSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { waitFor } from "../tools/progress.ts";
+import { tail } from "../tools/run.ts";
+import { locate } from "./locate.ts";
+
+/** A server that tests started. It dies with the process that started it, however that ends. */
+export interface Server {
+  readonly log: string;
+  /** Ends it at once, as a crash would, and resolves when it's gone. Its files stay for `start` to find. */
+  kill(): Promise<void>;
+  /** Starts it again, with the same port and files, and resolves when it's ready. */
+  start(): Promise<void>;
+  /** Stops it from running, as an overloaded machine would, until `resume`. */
+  pause(): void;
+  resume(): void;
+  /** Ends it at once and removes its files. */
+  stop(): Promise<void>;
+}
+
+/** A folder of its own for one server's files. */
+export function serverDir(name: string): string {
+  return mkdtempSync(join(tmpdir(), `event-flow-${name}-`));
+}
+
+/** The kernel kills a process that was started so when its parent dies. */
+export const dieWithParent = ["setpriv", "--pdeathsig", "KILL"] as const;
+
+/** The user that servers run as inside the root filesystem: PostgreSQL refuses to be root. */
+const unprivileged = 999;
+
+/**
+ * A command line that runs a shell script as an unprivileged user inside the root filesystem of the servers, with `dir` at
+ * /mnt. The namespaces make sure that nothing that the script starts outlives it.
+ */
+export function insideRoot(dir: string, script: string): readonly string[] {
+  const { root } = locate();
+  chownSync(dir, unprivileged, unprivileged);
+  const outer = [
+    `mount -t proc proc ${root}/proc`,
+    `mount --rbind /dev ${root}/dev`,
+    `mount --bind ${dir} ${root}/mnt`,
+    // Not exec: the shell stays as the first process of its namespace, whose end takes all others with it.
+    `chroot --userspec=${unprivileged}:${unprivileged} ${root} sh -ec "$0"; exit $?`,
+  ].join(" && ");
+  return ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", outer, script];
+}
+
+/** Starts a server and waits until `ready` says so. */
+export async function startServer(options: {
+  readonly name: string;
+  readonly dir: string;
+  readonly command: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+  readonly timeoutSeconds: number;
+  /** Resolves, to anything but undefined, once the server can be used. */
+  readonly ready: () => Promise<true | undefined>;
+}): Promise<Server> {
+  const { name, dir, timeoutSeconds } = options;
+  const log = join(dir, "log");
+  const [program, ...args] = [...dieWithParent, ...options.command];
+  let child: ChildProcess | undefined;
+
+  const kill = async () => {
+    if (child?.exitCode !== null || child.signalCode !== null) return;
+    const gone = once(child, "exit");
+    child.kill("SIGKILL");
+    await gone;
+  };
+
+  const start = async () => {
+    const output = openSync(log, "a");
+    const started = spawn(program, args, {
+      stdio: ["ignore", output, output],
+      env: { ...process.env, ...options.env },
+    });
+    child = started;
+    closeSync(output);
+    try {
+      await waitFor(
+        `${name} to be ready (log: ${log})`,
+        timeoutSeconds,
+        async () => {
+          if (started.exitCode !== null) return `it exited with code ${started.exitCode}`;
+          return options.ready();
+        },
+        () => tail(log),
+      ).then((result) => {
+        if (result !== true) throw new Error(`${name} is not ready: ${result} (log: ${log})\n${tail(log)}`);
+      });
+    } catch (error) {
+      await kill();
+      throw error;
+    }
+  };
+
+  await start();
+  return {
+    log,
+    kill,
+    start,
+    pause: () => void child?.kill("SIGSTOP"),
+    resume: () => void child?.kill("SIGCONT"),
+    stop: async () => {
+      await kill();
+      rmSync(dir, { recursive: true, force: true });
+    },
+  };
+}

@@ -1,0 +1,88 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import { text } from "node:stream/consumers";
+import { waitFor } from "../tools/progress.ts";
+import { dieWithParent } from "./process.ts";
+
+/** One line of a service's log. */
+export type LogLine = Readonly<Record<string, unknown>> & { readonly msg: string };
+
+/** A service that runs as in its container: `node apps/<folder>/src/server.ts`. */
+export interface Service {
+  readonly url: string;
+  /** What it logged so far. */
+  readonly log: readonly LogLine[];
+  /** Everything that it printed so far, as it printed it. */
+  output(): string;
+  /** Waits for a log line. */
+  logged(what: string, matches: (line: LogLine) => boolean): Promise<LogLine>;
+  /** Asks it to stop, as the kubelet does, and returns its exit code. */
+  stop(): Promise<number | null>;
+}
+
+const apps = join(import.meta.dirname, "..", "..", "apps");
+
+/** The key that signs tests' bearer tokens. */
+export const jwtSecret = "0123456789abcdef0123456789abcdef";
+
+function spawnService(folder: string, env: Readonly<Record<string, string>>): ChildProcess {
+  const [program, ...args] = [...dieWithParent, process.execPath, join(apps, folder, "src", "server.ts")];
+  return spawn(program, args, { env, stdio: ["ignore", "pipe", "pipe"] });
+}
+
+/** Runs a service that is expected not to start. */
+export async function runService(folder: string, env: Readonly<Record<string, string>>) {
+  const child = spawnService(folder, env);
+  const [output, errors] = await Promise.all([
+    child.stdout ? text(child.stdout) : "",
+    child.stderr ? text(child.stderr) : "",
+    once(child, "exit"),
+  ]);
+  return { exitCode: child.exitCode, output, errors };
+}
+
+/** Starts a service and, unless told otherwise, waits until it listens. */
+export async function startService(
+  folder: string,
+  port: number,
+  env: Readonly<Record<string, string>>,
+  { listening = true } = {},
+): Promise<Service> {
+  const child = spawnService(folder, { PORT: String(port), JWT_SECRET: jwtSecret, ...env });
+  let output = "";
+  const log: LogLine[] = [];
+  let rest = "";
+  child.stdout?.setEncoding("utf8").on("data", (chunk: string) => {
+    output += chunk;
+    const lines = (rest + chunk).split("\n");
+    rest = lines.pop() ?? "";
+    log.push(...lines.map((line) => JSON.parse(line) as LogLine));
+  });
+  child.stderr?.setEncoding("utf8").on("data", (chunk: string) => {
+    output += chunk;
+  });
+
+  const service: Service = {
+    url: `http://127.0.0.1:${port}`,
+    log,
+    output: () => output,
+    logged: (what, matches) =>
+      waitFor(
+        `${folder} to log ${what}`,
+        20,
+        () => Promise.resolve(log.find(matches)),
+        () => output.split("\n").slice(-15).join("\n"),
+      ),
+    stop: async () => {
+      if (child.exitCode === null && child.signalCode === null) {
+        const gone = once(child, "exit");
+        child.kill("SIGTERM");
+        await gone;
+      }
+      return child.exitCode;
+    },
+  };
+  if (listening) await service.logged("that it listens", ({ msg }) => msg.startsWith("Server listening"));
+  return service;
+}

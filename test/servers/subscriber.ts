@@ -1,0 +1,69 @@
+import { once } from "node:events";
+import { createServer, type IncomingHttpHeaders } from "node:http";
+import { json } from "node:stream/consumers";
+import { components, eventTypes, topic } from "@event-flow/events";
+import { waitFor } from "../tools/progress.ts";
+import { startDaprd } from "./daprd.ts";
+import { freePort } from "./ports.ts";
+
+export interface Delivery {
+  readonly topic: string;
+  readonly headers: IncomingHttpHeaders;
+  readonly event: Readonly<Record<string, unknown>>;
+}
+
+/** Everything that the broker delivered, on all topics, to one more subscriber behind its own sidecar. */
+export interface Subscriber {
+  readonly deliveries: readonly Delivery[];
+  /** Waits until `count` deliveries match. */
+  received(what: string, count: number, matches: (delivery: Delivery) => boolean): Promise<Delivery[]>;
+  stop(): Promise<void>;
+}
+
+export async function startSubscriber(appId: string, brokers: string): Promise<Subscriber> {
+  const deliveries: Delivery[] = [];
+  const subscriptions = eventTypes.map((type) => ({
+    pubsubname: components.pubsub,
+    topic: topic(type),
+    route: `/${topic(type)}`,
+  }));
+  const server = createServer((request, response) => {
+    const answer = (body: object) => {
+      response.setHeader("content-type", "application/json").end(JSON.stringify(body));
+    };
+    if (request.method !== "POST") {
+      answer(request.url === "/dapr/subscribe" ? subscriptions : {});
+      return;
+    }
+    void json(request).then((event) => {
+      deliveries.push({
+        topic: (request.url ?? "").slice(1),
+        headers: request.headers,
+        event: event as Delivery["event"],
+      });
+      answer({ status: "SUCCESS" });
+    });
+  });
+  const port = await freePort();
+  server.listen(port, "127.0.0.1");
+  await once(server, "listening");
+  const daprd = await startDaprd({ appId, appPort: port, brokers });
+  return {
+    deliveries,
+    received: (what, count, matches) =>
+      waitFor(
+        `${count} deliveries of ${what}`,
+        25,
+        () => {
+          const found = deliveries.filter(matches);
+          return Promise.resolve(found.length >= count ? found : undefined);
+        },
+        () => `delivered: ${JSON.stringify(deliveries.map(({ event }) => [event["type"], event["id"]]))}`,
+      ),
+    stop: async () => {
+      await daprd.stop();
+      server.closeAllConnections();
+      server.close();
+    },
+  };
+}

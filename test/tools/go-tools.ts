@@ -81,7 +81,7 @@ const kubernetesParts = [
   "kubectl",
 ] as const;
 
-const daprParts = ["daprd", "operator", "injector", "sentry", "placement", "scheduler"] as const;
+export const daprParts = ["daprd", "operator", "injector", "sentry", "placement", "scheduler"] as const;
 
 export const etcd = goTool("etcd", versions.etcd, 50, {
   packages: ["go.etcd.io/etcd/server/v3"],

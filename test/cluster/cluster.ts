@@ -1,0 +1,173 @@
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { withLock } from "../tools/cache.ts";
+import * as tools from "../tools/go-tools.ts";
+import { buildTools, toolDir } from "../tools/index.ts";
+import { needs } from "../tools/needs.ts";
+import { say, seconds, step, waitFor } from "../tools/progress.ts";
+import { capture, run, tail } from "../tools/run.ts";
+import { addons } from "./addons.ts";
+import { clusterImages, type ImageArchive, serviceImages } from "./images.ts";
+import { writeKubeconfig } from "./kubeconfig.ts";
+import { type ClusterName, layout, type Layout } from "./layout.ts";
+import { unmountBelow } from "./mounts.ts";
+import { createNetwork, removeNetwork } from "./network.ts";
+import { containerdSocket, startParts, stateDir } from "./parts.ts";
+import { createPki } from "./pki.ts";
+import { ControlGroup } from "./processes.ts";
+
+export function kubectl(cluster: Layout, ...args: string[]): Promise<string> {
+  return capture(join(toolDir(tools.kubernetes), "kubectl"), [`--kubeconfig=${cluster.kubeconfig}`, ...args]);
+}
+
+const group = (cluster: Layout) => new ControlGroup(cluster.id);
+
+async function isReady(cluster: Layout): Promise<boolean> {
+  if (!existsSync(cluster.kubeconfig) || group(cluster).processes().length === 0) return false;
+  try {
+    await kubectl(cluster, "get", "--raw=/readyz", "--request-timeout=5s");
+    await kubectl(cluster, "wait", "--for=condition=Ready", "node", "--all", "--timeout=1s");
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Loads an archive of images into the cluster, unless it was loaded before. */
+async function loadImages(cluster: Layout, images: ImageArchive): Promise<void> {
+  const marker = join(cluster.dir, "containerd", "root", `loaded-${images.id}`);
+  if (existsSync(marker)) return;
+  const log = join(cluster.logs, "images.log");
+  await step(
+    `load ${images.id}`,
+    () =>
+      run("ctr", ["--address", containerdSocket(cluster), "--namespace=k8s.io", "images", "import", images.path], {
+        log,
+      }),
+    log,
+  );
+  writeFileSync(marker, "");
+}
+
+/**
+ * Starts the cluster, or mends it where one is half made; does nothing when it runs. What it held when it was stopped is there
+ * again.
+ */
+export async function up(name: ClusterName): Promise<Layout> {
+  const cluster = layout(name);
+  await withLock(cluster.id, async () => {
+    await buildTools();
+    const images = await clusterImages();
+    if (await isReady(cluster)) {
+      say(`The cluster ${cluster.id} is up (kubeconfig: ${cluster.kubeconfig}).`);
+      return;
+    }
+    await needs();
+    const begun = performance.now();
+    await stop(cluster);
+    mkdirSync(cluster.dir, { recursive: true });
+    await createPki(cluster);
+    writeKubeconfig(cluster, "admin", cluster.kubeconfig);
+    await step("make the network namespace", () => createNetwork(cluster));
+    group(cluster).create();
+    startParts(cluster, group(cluster));
+    await waitForPart(cluster, "containerd", async () => {
+      await capture("ctr", ["--address", containerdSocket(cluster), "version"]);
+      return true;
+    });
+    await loadImages(cluster, images);
+    await step(
+      "start Kubernetes",
+      async () => {
+        await waitForPart(cluster, "kube-apiserver", async () => {
+          await kubectl(cluster, "get", "--raw=/readyz", "--request-timeout=5s");
+          return true;
+        });
+        await waitForPart(cluster, "kubelet", async () => {
+          await kubectl(cluster, "wait", "--for=condition=Ready", `node/${cluster.id}`, "--timeout=1s");
+          return true;
+        });
+      },
+      cluster.logs,
+    );
+    await step("start CoreDNS and the storage provisioner", async () => {
+      await run(
+        join(toolDir(tools.kubernetes), "kubectl"),
+        [`--kubeconfig=${cluster.kubeconfig}`, "apply", "--server-side", "--force-conflicts", "-f", "-"],
+        { log: join(cluster.logs, "addons.log"), input: addons(cluster) },
+      );
+      await kubectl(cluster, "-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=60s");
+      await kubectl(
+        cluster,
+        "-n",
+        "kube-system",
+        "rollout",
+        "status",
+        "deployment/storage-provisioner",
+        "--timeout=60s",
+      );
+    });
+    say(
+      `The cluster ${cluster.id} is up after ${seconds(performance.now() - begun)} (kubeconfig: ${cluster.kubeconfig}).`,
+    );
+  });
+  return cluster;
+}
+
+async function waitForPart(cluster: Layout, part: string, probe: () => Promise<true>): Promise<void> {
+  const log = join(cluster.logs, `${part}.log`);
+  await waitFor(part, 90, probe, () => `${log}:\n${tail(log)}`);
+}
+
+/** Builds the services' images, as their sources are now, and loads them into the running cluster. */
+export async function loadServices(cluster: Layout): Promise<void> {
+  for (const images of await serviceImages()) await loadImages(cluster, images);
+}
+
+/** Stops the cluster: ends each process, mount, interface and namespace of it. What it held stays on disk. */
+export async function down(name: ClusterName): Promise<void> {
+  const cluster = layout(name);
+  await withLock(cluster.id, () => step(`stop the cluster ${cluster.id}`, () => stop(cluster)));
+}
+
+/** Stops the cluster and forgets what it held; its images stay loaded. */
+export async function destroy(name: ClusterName): Promise<void> {
+  const cluster = layout(name);
+  await down(name);
+  for (const part of ["etcd", "volumes", "kubelet", "pod-logs"]) {
+    rmSync(join(cluster.dir, part), { recursive: true, force: true });
+  }
+}
+
+async function stop(cluster: Layout): Promise<void> {
+  const sockets = shimSockets(cluster);
+  await group(cluster).end(5);
+  await unmountBelow(cluster.dir);
+  await removeNetwork(cluster);
+  rmSync(stateDir(cluster), { recursive: true, force: true });
+  for (const socket of sockets) rmSync(socket, { force: true });
+  removeNotesOfNetworkPlugins(cluster);
+}
+
+/** Containerd's shims listen on sockets in a folder that all containerds of a machine share. */
+function shimSockets(cluster: Layout): string[] {
+  const tasks = join(stateDir(cluster), "io.containerd.runtime.v2.task", "k8s.io");
+  if (!existsSync(tasks)) return [];
+  return readdirSync(tasks).flatMap((task) => {
+    const address = join(tasks, task, "address");
+    return existsSync(address)
+      ? [
+          readFileSync(address, "utf8")
+            .trim()
+            .replace(/^unix:\/\//, ""),
+        ]
+      : [];
+  });
+}
+
+/** Network plugins note what they did in a folder that all clusters of a machine share, under the network's name. */
+function removeNotesOfNetworkPlugins(cluster: Layout): void {
+  const notes = "/var/lib/cni/results";
+  if (!existsSync(notes)) return;
+  for (const note of readdirSync(notes).filter((name) => name.startsWith(`${cluster.id}-`))) rmSync(join(notes, note));
+}

@@ -1,0 +1,211 @@
+import { cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { services } from "@event-flow/events";
+import { contentTag, dockerfile, repositoryRoot, type ServiceKey } from "../../components/content-tag.ts";
+import { daprVersion, images as official } from "../../components/versions.ts";
+import { type Artifact, artifactDir, build, cacheDir, folderContents, isBuilt, logFile } from "../tools/cache.ts";
+import * as tools from "../tools/go-tools.ts";
+import { toolDir } from "../tools/index.ts";
+import { step, waitFor } from "../tools/progress.ts";
+import { nodeRoot, nodeVersion, servers } from "../tools/root-filesystems.ts";
+import { run, tail } from "../tools/run.ts";
+import { unmountBelow } from "./mounts.ts";
+import { ControlGroup } from "./processes.ts";
+
+export const pauseImage = "localhost/event-flow/pause:1";
+export const coreDnsImage = `registry.k8s.io/coredns/coredns:v${tools.versions.coredns}`;
+export const storageProvisionerImage = `gcr.io/k8s-minikube/storage-provisioner:v${tools.versions.minikube}`;
+
+/** The base that the services' Dockerfile names. */
+const nodeImage = `node:${nodeVersion}-trixie-slim`;
+
+/** PostgreSQL, Valkey, Java and Kafka: what the stand-ins below it are made of. */
+const serversImage = "localhost/event-flow/servers:latest";
+
+const sources = join(import.meta.dirname, "images");
+
+/** An image that holds one static program. */
+interface ProgramImage {
+  readonly image: string;
+  readonly program: string;
+  /** Its name inside the image, at the root. */
+  readonly as: string;
+  readonly user?: string;
+}
+
+/** Dapr's chart demands that its parts don't run as root, and Kubernetes believes that of a numeric user only. */
+const daprUser = "65532";
+
+function programImages(): ProgramImage[] {
+  const dapr = toolDir(tools.dapr);
+  const daprImage = (part: string) => ({
+    image: `ghcr.io/dapr/${part}:${daprVersion}`,
+    program: join(dapr, part),
+    as: part,
+    user: daprUser,
+  });
+  return [
+    { image: pauseImage, program: join(toolDir(tools.pause), "pause"), as: "pause" },
+    { image: coreDnsImage, program: join(toolDir(tools.coredns), "coredns"), as: "coredns" },
+    {
+      image: storageProvisionerImage,
+      program: join(toolDir(tools.storageProvisioner), "storage-provisioner"),
+      as: "storage-provisioner",
+    },
+    ...tools.daprParts.map(daprImage),
+  ];
+}
+
+/** Images made from a Dockerfile in `images/<folder>`, by the official image's name. */
+const serverImages: readonly { readonly folder: string; readonly image: string }[] = [
+  { folder: "postgres", image: official.postgres },
+  { folder: "valkey", image: official.valkey },
+  { folder: "kafka", image: official.kafka },
+];
+
+const dockerDir = join(cacheDir, "docker");
+const dockerEnv = {
+  DOCKER_HOST: `unix://${join(dockerDir, "docker.sock")}`,
+  // Without Docker's plugin for BuildKit, which Debian doesn't have, its client builds by the classic builder.
+  DOCKER_BUILDKIT: "0",
+};
+
+/** Runs an action with a Docker engine of our own, which is stopped again after it. It only builds images: pods run on containerd. */
+async function withDocker<T>(
+  action: (docker: (...args: string[]) => Promise<void>) => Promise<T>,
+  log: string,
+): Promise<T> {
+  const group = new ControlGroup("event-flow-docker");
+  await group.end();
+  group.create();
+  rmSync(join(dockerDir, "run"), { recursive: true, force: true });
+  mkdirSync(dockerDir, { recursive: true });
+  const engineLog = logFile("dockerd");
+  group.start(
+    [
+      "dockerd",
+      `--host=${dockerEnv.DOCKER_HOST}`,
+      `--data-root=${join(dockerDir, "data")}`,
+      `--exec-root=${join(dockerDir, "run")}`,
+      `--pidfile=${join(dockerDir, "dockerd.pid")}`,
+      "--cgroup-parent=/event-flow-docker",
+      "--exec-opt=native.cgroupdriver=cgroupfs",
+      // Builds use the host's network, so that the engine needs none of its own and changes no rule of this machine's.
+      "--bridge=none",
+      "--iptables=false",
+      "--ip6tables=false",
+      "--ip-forward=false",
+      "--ip-masq=false",
+    ],
+    engineLog,
+  );
+  try {
+    const docker = (...args: string[]) => run("docker", args, { log, env: dockerEnv });
+    await waitFor(
+      "Docker's engine",
+      60,
+      async () => {
+        await docker("version");
+        return true;
+      },
+      () => `${engineLog}:\n${tail(engineLog)}`,
+    );
+    return await action(docker);
+  } finally {
+    await group.end();
+    await unmountBelow(dockerDir);
+  }
+}
+
+/** Makes the image `FROM` a root filesystem, unless the engine has it. */
+async function importRoot(root: Artifact, image: string, log: string, change: readonly string[] = []): Promise<void> {
+  const marker = join(dockerDir, "data", `imported-${artifactDir(root).split("/").at(-1) ?? ""}`);
+  if (existsSync(marker)) return;
+  const changes = change.flatMap((line) => ["--change", line]).map((word) => `'${word}'`);
+  const source = join(toolDir(root), "root");
+  const command = `tar -C '${source}' -c . | docker import ${changes.join(" ")} - ${image}`;
+  await run("bash", ["-o", "pipefail", "-c", command], { log, env: dockerEnv });
+  writeFileSync(marker, "");
+}
+
+/** All images that the cluster needs besides the services' own, in one archive `images.tar`. */
+function standInImages(): Artifact {
+  const inputs = [servers, tools.pause, tools.coredns, tools.storageProvisioner, tools.dapr];
+  const names = [...programImages().map(({ image }) => image), ...serverImages.map(({ image }) => image)];
+  return {
+    name: "images",
+    version: "1",
+    coldSeconds: 60,
+    recipe: [...inputs.map(artifactDir), ...names, ...folderContents(sources)],
+    build: (dir, log) =>
+      withDocker(async (docker) => {
+        await importRoot(servers, serversImage, log);
+        for (const { folder, image } of serverImages) {
+          await docker("build", "--network=host", "--tag", image, join(sources, folder));
+        }
+        for (const { image, program, as, user } of programImages()) {
+          const context = join(dir, "context");
+          mkdirSync(context);
+          cpSync(program, join(context, as));
+          const lines = ["FROM scratch", `COPY ${as} /${as}`, `ENTRYPOINT ["/${as}"]`];
+          if (user !== undefined) lines.push(`USER ${user}`);
+          writeFileSync(join(context, "Dockerfile"), `${lines.join("\n")}\n`);
+          await docker("build", "--tag", image, context);
+          rmSync(context, { recursive: true });
+        }
+        await docker("save", "--output", join(dir, "images.tar"), ...names);
+      }, log),
+  };
+}
+
+/** The name under which a service's image goes into a cluster; `pulumi up` is given it as `prebuilt`. */
+export function serviceImage(service: ServiceKey): string {
+  return `localhost/event-flow/${services[service].name}:${contentTag(service)}`;
+}
+
+/** A service's image, built from its Dockerfile on the stand-in of the official Node image. */
+function serviceArtifact(service: ServiceKey): Artifact {
+  return {
+    name: `image-${services[service].name}`,
+    version: contentTag(service),
+    coldSeconds: 40,
+    recipe: [artifactDir(nodeRoot)],
+    build: (dir, log) =>
+      withDocker(async (docker) => {
+        await importRoot(nodeRoot, nodeImage, log, ['CMD ["node"]']);
+        const image = serviceImage(service);
+        await docker(
+          ...["build", "--network=host", "--build-arg", `SERVICE=${services[service].name}`],
+          ...["--file", join(repositoryRoot, dockerfile), "--tag", image, repositoryRoot],
+        );
+        await docker("save", "--output", join(dir, "images.tar"), image);
+      }, log),
+  };
+}
+
+export interface ImageArchive {
+  readonly path: string;
+  /** Tells this archive's content from any other's. */
+  readonly id: string;
+}
+
+async function archive(artifact: Artifact): Promise<ImageArchive> {
+  const log = logFile(artifact.name);
+  if (!isBuilt(artifact)) {
+    await step(`build ${artifact.name} ${artifact.version}`, () => build(artifact, log), log);
+  }
+  const dir = artifactDir(artifact);
+  return { path: join(dir, "images.tar"), id: dir.split("/").at(-1) ?? "" };
+}
+
+/** Builds what isn't built of the images of the cluster itself. */
+export function clusterImages(): Promise<ImageArchive> {
+  return archive(standInImages());
+}
+
+/** Builds what isn't built of the services' images. */
+export async function serviceImages(): Promise<ImageArchive[]> {
+  const archives: ImageArchive[] = [];
+  for (const service of Object.keys(services) as ServiceKey[]) archives.push(await archive(serviceArtifact(service)));
+  return archives;
+}

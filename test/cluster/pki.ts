@@ -1,3 +1,5 @@
+// The certificate library looks for this polyfill when it is loaded.
+import "reflect-metadata";
 import { type webcrypto } from "node:crypto";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

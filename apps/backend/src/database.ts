@@ -47,8 +47,12 @@ export function createDatabase(url: string, onIdleError: (error: Error) => void)
     idle_in_transaction_session_timeout: 15_000,
     keepAlive: true,
   });
-  // Without a listener, a database that restarts would end the process.
+  // Without a listener, a database that goes away would end the process. The pool itself listens on idle connections only;
+  // a transaction can lose its own between two queries, of which the next one then rejects.
   pool.on("error", onIdleError);
+  pool.on("connect", (client) => {
+    client.on("error", () => undefined);
+  });
   return new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) });
 }
 

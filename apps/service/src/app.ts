@@ -73,6 +73,19 @@ export async function createApp({ title, description, logLevel, jwtSecret, secre
     },
   );
 
+  // A kept-alive connection whose request is answered after the stop began would hold the stop up until its client goes.
+  let stopping = false;
+  app.addHook("preClose", (done) => {
+    stopping = true;
+    done();
+  });
+  app.addHook("onSend", (_request, reply, payload, done) => {
+    if (stopping) {
+      reply.header("connection", "close");
+    }
+    done(null, payload);
+  });
+
   return app;
 }
 

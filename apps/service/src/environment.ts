@@ -22,7 +22,7 @@ export const secret = { secret: true };
 
 /** A token that a pod with Dapr's API tokens has, and another does not. */
 export function token() {
-  return z.string().min(1, "must not be empty").meta(secret).optional();
+  return z.string().min(1, "must not be empty").optional().meta(secret);
 }
 
 /** The variables that every service reads; `defaultPort` is where it listens unless PORT says otherwise. */

@@ -1,0 +1,225 @@
+import { randomUUID } from "node:crypto";
+import { services } from "@event-flow/events";
+import pg from "pg";
+import { afterAll, beforeAll, expect, inject, test } from "vitest";
+import { call } from "../../../test/servers/client.ts";
+import { startDaprd, type Daprd } from "../../../test/servers/daprd.ts";
+import { freePort } from "../../../test/servers/ports.ts";
+import {
+  createDatabase,
+  databaseUrl,
+  postgresPassword,
+  query,
+  startPostgres,
+  type Postgres,
+} from "../../../test/servers/postgres.ts";
+import { runService, startService, type Service } from "../../../test/servers/service.ts";
+import { waitFor } from "../../../test/tools/progress.ts";
+
+const { brokers } = inject("servers");
+const jwtSecret = "0123456789abcdef0123456789abcdef";
+const user = randomUUID();
+let postgres: Postgres;
+let daprd: Daprd;
+let backend: Service;
+let environment: Record<string, string>;
+
+beforeAll(async () => {
+  const port = await freePort();
+  [postgres, daprd] = await Promise.all([
+    startPostgres(),
+    startDaprd({ appId: services.backend.appId, appPort: port, brokers }),
+  ]);
+  environment = {
+    DATABASE_URL: await createDatabase(postgres.port, "tasks"),
+    DAPR_HTTP_PORT: String(daprd.httpPort),
+  };
+  backend = await startService("backend", port, environment);
+});
+
+afterAll(async () => {
+  await backend.stop();
+  await Promise.all([daprd.stop(), postgres.stop()]);
+});
+
+function tasks(service: Service = backend): string {
+  return `${service.url}/api/${user}/tasks`;
+}
+
+async function titles(): Promise<unknown[]> {
+  const rows = await query(postgres.port, "tasks", `select title from tasks order by id`);
+  return rows.map(({ title }) => title);
+}
+
+async function create(title: string): Promise<number> {
+  const created = await call<{ id: number }>("POST", tasks(), { user, body: { title } });
+  expect(created.status).toBe(201);
+  return created.body.id;
+}
+
+async function becomesReady(service: Service): Promise<void> {
+  await waitFor("the backend to be ready", 20, async () =>
+    (await call("GET", `${service.url}/ready`)).status === 200 ? true : undefined,
+  );
+}
+
+const nothingChanged = {
+  statusCode: 503,
+  error: "Service Unavailable",
+  message: "Nothing was changed: the event could not be published; try again later",
+};
+
+test("without its sidecar a change is answered 503 and never happened, and works again with it", async () => {
+  const id = await create("before");
+  await daprd.kill();
+
+  const attempts = await Promise.all([
+    call("POST", tasks(), { user, body: { title: "lost" } }),
+    call("PUT", `${tasks()}/${id}`, { user, body: { title: "changed" } }),
+    call("PATCH", `${tasks()}/${id}/complete`, { user }),
+    call("DELETE", `${tasks()}/${id}`, { user }),
+  ]);
+
+  expect(attempts.map(({ status, body }) => [status, body])).toEqual(attempts.map(() => [503, nothingChanged]));
+  expect(await titles()).toEqual(["before"]);
+  const task = await call<{ completed: boolean }>("GET", `${tasks()}/${id}`, { user });
+  expect(task.body).toMatchObject({ title: "before", completed: false });
+  expect(await call("GET", `${backend.url}/ready`)).toMatchObject({
+    status: 503,
+    body: { statusCode: 503, error: "Service Unavailable", message: "Not ready: sidecar" },
+  });
+  expect((await call("GET", `${backend.url}/health`)).body).toEqual({ status: "healthy" });
+  const logged = backend.log.find((line) => line.msg === "POST /api/:user_id/tasks failed");
+  expect(JSON.stringify(logged)).toContain("Dapr could not publish to task-events.task_created: ");
+  expect(JSON.stringify(logged)).not.toContain("lost");
+
+  await daprd.start();
+  await becomesReady(backend);
+  expect(await create("after")).toBeGreaterThan(id);
+  expect(await titles()).toEqual(["before", "after"]);
+});
+
+test("a sidecar that does not answer in time is one that failed", async () => {
+  daprd.pause();
+  const begun = performance.now();
+  const created = await call("POST", tasks(), { user, body: { title: "slow" } });
+  daprd.resume();
+
+  expect(created.body).toEqual(nothingChanged);
+  expect(performance.now() - begun).toBeLessThan(8_000);
+  expect(await titles()).not.toContain("slow");
+  expect(backend.output()).toContain("no answer within 5000 ms");
+});
+
+test("without its database the backend answers 503, is not ready, and recovers by itself", async () => {
+  const id = await create("kept");
+  await postgres.kill();
+
+  const answers = await Promise.all([
+    call("POST", tasks(), { user, body: { title: "down" } }),
+    call("GET", tasks(), { user }),
+    call("GET", `${tasks()}/${id}`, { user }),
+  ]);
+  for (const answer of answers) {
+    expect(answer.body).toEqual({
+      statusCode: 503,
+      error: "Service Unavailable",
+      message: "The database cannot be reached; try again later",
+    });
+  }
+  expect((await call("GET", `${backend.url}/ready`)).body).toMatchObject({ message: "Not ready: database" });
+  expect((await call("GET", `${backend.url}/health`)).status).toBe(200);
+
+  await postgres.start();
+  await becomesReady(backend);
+  expect((await call("GET", `${tasks()}/${id}`, { user })).body).toMatchObject({ title: "kept" });
+  expect(backend.output()).not.toContain(postgresPassword);
+});
+
+test("a database lost in the middle of a change fails that change only", async () => {
+  daprd.pause();
+  const created = call("POST", tasks(), { user, body: { title: "half done" } });
+  await waitFor("the change to wait for its event", 10, async () => {
+    const open = await query(
+      postgres.port,
+      "tasks",
+      "select from pg_stat_activity where state = 'idle in transaction'",
+    );
+    return open.length > 0 ? true : undefined;
+  });
+  await postgres.kill();
+  daprd.resume();
+
+  expect(await created).toMatchObject({ status: 503 });
+  await postgres.start();
+  await becomesReady(backend);
+  expect(await titles()).not.toContain("half done");
+});
+
+test("SIGTERM lets a request in flight finish, and takes no other", async () => {
+  const id = await create("locked");
+  const stopping = await startService("backend", await freePort(), environment);
+  const locker = new pg.Client({ connectionString: environment["DATABASE_URL"] });
+  await locker.connect();
+  await locker.query("begin");
+  await locker.query("select from tasks where id = $1 for update", [id]);
+
+  const inFlight = call("PUT", `${tasks(stopping)}/${id}`, { user, body: { title: "finished" } });
+  await waitFor("the request to wait for the lock", 10, async () => {
+    const waiting = await query(postgres.port, "tasks", "select from pg_stat_activity where wait_event_type = 'Lock'");
+    return waiting.length > 0 ? true : undefined;
+  });
+  const exitCode = stopping.stop();
+  await stopping.logged("that it stops", ({ msg }) => msg === "Stopping");
+  await expect(call("GET", `${stopping.url}/ready`)).rejects.toThrow("fetch failed");
+  await locker.query("commit");
+  await locker.end();
+
+  expect((await inFlight).body).toMatchObject({ title: "finished" });
+  expect(await exitCode).toBe(0);
+  expect(await titles()).toContain("finished");
+});
+
+test("replicas that start together on an empty database migrate it once", async () => {
+  const env = { ...environment, DATABASE_URL: await createDatabase(postgres.port, "fresh") };
+  const replicas = await Promise.all([1, 2, 3].map(async () => startService("backend", await freePort(), env)));
+  const applied = replicas.map(({ log }) => log.find(({ msg }) => msg.includes("schema"))?.["applied"]);
+  expect(applied.toSorted()).toEqual([[], [], ["0001_tasks"]]);
+  expect(await query(postgres.port, "fresh", "select name from kysely_migration")).toEqual([{ name: "0001_tasks" }]);
+  const exitCodes = await Promise.all(replicas.map((replica) => replica.stop()));
+  expect(exitCodes).toEqual([0, 0, 0]);
+});
+
+test("it waits for a database that comes later, and meanwhile can be stopped", async () => {
+  const url = databaseUrl(postgres.port, "later");
+  const env = { ...environment, DATABASE_URL: url };
+  const [waiting, stopped] = await Promise.all([
+    startService("backend", await freePort(), env, { listening: false }),
+    startService("backend", await freePort(), env, { listening: false }),
+  ]);
+  const line = await waiting.logged("that it waits", ({ msg }) => msg === "The database is not ready yet");
+  expect(line["reason"]).toBe('database "later" does not exist');
+  await stopped.logged("that it waits", ({ msg }) => msg === "The database is not ready yet");
+  expect(await stopped.stop()).toBe(0);
+
+  await createDatabase(postgres.port, "later");
+  await waiting.logged("that it listens", ({ msg }) => msg.startsWith("Server listening"));
+  expect(await waiting.stop()).toBe(0);
+});
+
+test("it gives up on a database that does not come, and says why without the password", async () => {
+  const port = await freePort();
+  const { exitCode, output, errors } = await runService("backend", {
+    JWT_SECRET: jwtSecret,
+    DATABASE_URL: databaseUrl(port, "tasks"),
+    DATABASE_START_TIMEOUT_SECONDS: "1",
+  });
+  expect(exitCode).toBe(1);
+  expect(errors).toBe("");
+  const last = JSON.parse(output.trimEnd().split("\n").at(-1) ?? "") as { msg: string; err: { message: string } };
+  expect(last.msg).toBe("Cannot start");
+  expect(last.err.message).toBe(
+    `The database could not be migrated within 1 s: connect ECONNREFUSED 127.0.0.1:${port}`,
+  );
+  expect(output).not.toContain(postgresPassword);
+});

@@ -1,5 +1,4 @@
 import { components, services } from "@event-flow/events";
-import * as pulumi from "@pulumi/pulumi";
 import { AppSecrets } from "./components/app-secrets.ts";
 import { Broker } from "./components/broker.ts";
 import { Cluster } from "./components/cluster.ts";
@@ -7,6 +6,7 @@ import { DaprComponent, kafkaMetadata, redisMetadata } from "./components/dapr-c
 import { DaprService } from "./components/dapr-service.ts";
 import { DaprControlPlane, readCrds } from "./components/dapr.ts";
 import { Database } from "./components/database.ts";
+import { FrontDoor } from "./components/front-door.ts";
 import { Images } from "./components/images.ts";
 import { readSettings } from "./components/settings.ts";
 import { StateStore } from "./components/state-store.ts";
@@ -16,18 +16,20 @@ const scopes = [backend.appId, notificationService.appId];
 
 // Whatever is wrong with the config is said here, before anything is made.
 const settings = readSettings();
+const { highlyAvailable } = settings;
 const crds = await readCrds(settings.daprChart);
 
 const cluster = new Cluster("cluster", { settings });
 const { site, namespace } = cluster;
 const inCluster = { providers: { kubernetes: cluster.provider } };
 
-const dapr = new DaprControlPlane("dapr", { chart: settings.daprChart, crds }, inCluster);
+const dapr = new DaprControlPlane("dapr", { chart: settings.daprChart, crds, highlyAvailable }, inCluster);
 
 const broker = new Broker("broker", { site, namespace }, inCluster);
 const stateStore = new StateStore("state-store", { site, namespace }, inCluster);
 const database = new Database("database", { site, namespace }, inCluster);
 const appSecrets = new AppSecrets("secrets", { namespace, databaseUrl: database.url }, inCluster);
+const frontDoor = new FrontDoor("front-door", { site });
 const images = new Images("images", { source: cluster.images });
 
 const pubsub = new DaprComponent(
@@ -55,27 +57,26 @@ const state = new DaprComponent(
 
 // A pod that starts before the injector is ready gets no sidecar, and a sidecar loads only the Components that it finds.
 const withSidecar = { ...inCluster, dependsOn: [dapr, pubsub, state, database, appSecrets] };
-const secretRevisions = [appSecrets.revision, stateStore.revision];
+const common = {
+  namespace,
+  secretRevisions: [appSecrets.revision, broker.revision, stateStore.revision],
+  highlyAvailable,
+};
 const backendService = new DaprService(
   "backend",
   {
-    namespace,
+    ...common,
     identity: backend,
     image: images.backend,
     secretVariables: ["DATABASE_URL", "JWT_SECRET"],
-    secretRevisions,
+    files: database.files,
+    loadBalancer: frontDoor.loadBalancer,
   },
   withSidecar,
 );
 new DaprService(
   "notification-service",
-  {
-    namespace,
-    identity: notificationService,
-    image: images.notificationService,
-    secretVariables: ["JWT_SECRET"],
-    secretRevisions,
-  },
+  { ...common, identity: notificationService, image: images.notificationService, secretVariables: ["JWT_SECRET"] },
   withSidecar,
 );
 
@@ -87,5 +88,5 @@ export { namespace };
 export const backendImage = images.backend;
 export const notificationServiceImage = images.notificationService;
 
-/** A command that makes the backend answer on http://localhost:8000. */
-export const reachBackend = pulumi.interpolate`kubectl --context ${kubeContext} --namespace ${namespace} port-forward service/${backendService.serviceName} 8000:80`;
+/** The command, or the URL, that leads to the backend. */
+export const reachBackend = frontDoor.directions(cluster, backendService);

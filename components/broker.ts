@@ -1,3 +1,5 @@
+import { secrets } from "@event-flow/events";
+import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import type { Site } from "./cluster.ts";
 import type { BrokerConnection } from "./dapr-component.ts";
@@ -17,6 +19,9 @@ export class Broker extends pulumi.ComponentResource {
   /** How to reach it. */
   readonly connection: BrokerConnection;
 
+  /** Another value when the credentials changed. Sidecars read them only when they start. */
+  readonly revision: pulumi.Output<string>;
+
   constructor(name: string, args: BrokerArgs, opts?: pulumi.ComponentResourceOptions) {
     super("event-flow:broker:Broker", name, {}, opts);
 
@@ -29,11 +34,36 @@ export class Broker extends pulumi.ComponentResource {
           { parent: this },
         );
         this.connection = { brokers: [server.address], auth: { type: "none" } };
+        this.revision = pulumi.output("none");
+        break;
+      }
+      case "prod": {
+        const { brokers, username, password, mechanism, ca } = site.settings.redpanda;
+        const { name: secretName, keys } = secrets.redpanda;
+        const secret = new k8s.core.v1.Secret(
+          `${name}-credentials`,
+          {
+            metadata: { name: secretName, namespace },
+            stringData: { [keys.username]: username, [keys.password]: password },
+          },
+          { parent: this },
+        );
+        this.connection = {
+          brokers,
+          auth: {
+            type: "password",
+            username: { name: secretName, key: keys.username },
+            password: { name: secretName, key: keys.password },
+            mechanism,
+            ca,
+          },
+        };
+        this.revision = secret.metadata.uid;
         break;
       }
     }
 
-    this.registerOutputs({ connection: this.connection });
+    this.registerOutputs({ connection: this.connection, revision: this.revision });
   }
 }
 

@@ -1,5 +1,6 @@
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
+import type { SaslMechanism } from "./settings.ts";
 
 /** A key of a Kubernetes secret in the Component's namespace. Dapr's operator resolves it; the sidecar needs no right. */
 export interface SecretKey {
@@ -17,8 +18,19 @@ export interface BrokerConnection {
   /** The bootstrap servers, each as `host:port`. */
   readonly brokers: pulumi.Input<readonly string[]>;
 
-  /** How clients say who they are. `none` is also plaintext. */
-  readonly auth: { readonly type: "none" };
+  /** How clients say who they are. `none` is also plaintext; with a password, TLS is on. */
+  readonly auth: { readonly type: "none" } | SaslAuth;
+}
+
+/** A SASL user, by TLS. */
+export interface SaslAuth {
+  readonly type: "password";
+  readonly username: SecretKey;
+  readonly password: SecretKey;
+  /** The mechanism, by the name that brokers have for it. */
+  readonly mechanism: SaslMechanism;
+  /** A CA of the brokers' own, in PEM; `undefined` where theirs is public. */
+  readonly ca: string | undefined;
 }
 
 /** How to reach a Redis-compatible server. */
@@ -43,8 +55,26 @@ export function kafkaMetadata(connection: BrokerConnection): MetadataItem[] {
     // The default, `newest`, misses what was published before a service first subscribed.
     { name: "initialOffset", value: "oldest" },
     { name: "authType", value: connection.auth.type },
+    ...saslMetadata(connection.auth),
   ];
 }
+
+function saslMetadata(auth: BrokerConnection["auth"]): MetadataItem[] {
+  switch (auth.type) {
+    case "none":
+      return [];
+    case "password":
+      return [
+        { name: "saslUsername", secretKeyRef: auth.username },
+        { name: "saslPassword", secretKeyRef: auth.password },
+        // Dapr has names of its own, and takes any other for PLAIN.
+        { name: "saslMechanism", value: daprMechanisms[auth.mechanism] },
+        ...(auth.ca === undefined ? [] : [{ name: "caCert", value: auth.ca }]),
+      ];
+  }
+}
+
+const daprMechanisms: Record<SaslMechanism, string> = { "SCRAM-SHA-256": "SHA-256", "SCRAM-SHA-512": "SHA-512" };
 
 /** The metadata of `state.redis` (https://docs.dapr.io/reference/components-reference/supported-state-stores/setup-redis/). */
 export function redisMetadata(connection: RedisConnection): MetadataItem[] {

@@ -1,6 +1,7 @@
 import { probes, secrets, type ServiceIdentity } from "@event-flow/events";
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
+import type { SecretFiles } from "./stateful-server.ts";
 
 /** An environment variable from `todo-secrets`, of the same name as its key. */
 export type SecretVariable = (typeof secrets.todo.keys)[keyof typeof secrets.todo.keys];
@@ -20,6 +21,22 @@ export interface DaprServiceArgs {
 
   /** The revisions of the secrets that it or its sidecar reads when they start: another one makes new pods. */
   readonly secretRevisions: readonly pulumi.Input<string>[];
+
+  /** Files from a secret. @default none */
+  readonly files?: SecretFiles | undefined;
+
+  /** Whether it survives the loss of a node: two pods on different nodes, of which one at least is always there. @default false */
+  readonly highlyAvailable?: boolean;
+
+  /** How it is reached from outside the cluster: through a load balancer, or not at all. @default not at all */
+  readonly loadBalancer?: LoadBalancer | undefined;
+}
+
+/** A load balancer that the cloud makes for a Service, told what to be by annotations. */
+export interface LoadBalancer {
+  readonly annotations: Record<string, pulumi.Input<string>>;
+  /** The ports that it listens on. */
+  readonly ports: readonly number[];
 }
 
 /** One of the services with its Dapr sidecar. Must depend on the control plane and on the Components that it uses. */
@@ -27,10 +44,13 @@ export class DaprService extends pulumi.ComponentResource {
   /** The name of its Kubernetes Service. */
   readonly serviceName: pulumi.Output<string>;
 
+  /** The address of its load balancer; `undefined` without one. */
+  readonly address: pulumi.Output<string | undefined>;
+
   constructor(name: string, args: DaprServiceArgs, opts?: pulumi.ComponentResourceOptions) {
     super("event-flow:dapr:Service", name, {}, opts);
 
-    const { identity, namespace } = args;
+    const { identity, namespace, files, highlyAvailable = false, loadBalancer } = args;
     const labels = { app: identity.name };
 
     const serviceAccount = new k8s.core.v1.ServiceAccount(
@@ -44,7 +64,7 @@ export class DaprService extends pulumi.ComponentResource {
       {
         metadata: { name: identity.name, namespace, labels },
         spec: {
-          replicas: 1,
+          replicas: highlyAvailable ? 2 : 1,
           revisionHistoryLimit: 3,
           selector: { matchLabels: labels },
           // A new pod is ready before an old one goes.
@@ -63,6 +83,7 @@ export class DaprService extends pulumi.ComponentResource {
               automountServiceAccountToken: false,
               enableServiceLinks: false,
               terminationGracePeriodSeconds: 45,
+              ...(highlyAvailable ? { topologySpreadConstraints: [onDifferentNodes(labels)] } : {}),
               securityContext: {
                 runAsNonRoot: true,
                 runAsUser: 1000,
@@ -107,10 +128,16 @@ export class DaprService extends pulumi.ComponentResource {
                     capabilities: { drop: ["ALL"] },
                     readOnlyRootFilesystem: true,
                   },
-                  volumeMounts: [{ name: "tmp", mountPath: "/tmp" }],
+                  volumeMounts: [
+                    { name: "tmp", mountPath: "/tmp" },
+                    ...(files === undefined ? [] : [{ name: "files", mountPath: files.path, readOnly: true }]),
+                  ],
                 },
               ],
-              volumes: [{ name: "tmp", emptyDir: { medium: "Memory", sizeLimit: "16Mi" } }],
+              volumes: [
+                { name: "tmp", emptyDir: { medium: "Memory", sizeLimit: "16Mi" } },
+                ...(files === undefined ? [] : [{ name: "files", secret: { secretName: files.secretName } }]),
+              ],
             },
           },
         },
@@ -121,15 +148,55 @@ export class DaprService extends pulumi.ComponentResource {
     const service = new k8s.core.v1.Service(
       `${name}-service`,
       {
-        metadata: { name: identity.name, namespace, labels },
-        spec: { selector: labels, ports: [{ name: "http", port: 80, targetPort: "http" }] },
+        metadata: {
+          name: identity.name,
+          namespace,
+          labels,
+          ...(loadBalancer === undefined ? {} : { annotations: loadBalancer.annotations }),
+        },
+        spec: {
+          type: loadBalancer === undefined ? "ClusterIP" : "LoadBalancer",
+          selector: labels,
+          ports: (loadBalancer?.ports ?? [80]).map((port) => ({
+            name: port === 443 ? "https" : "http",
+            port,
+            targetPort: "http",
+          })),
+        },
       },
       { parent: this },
     );
 
+    if (highlyAvailable) {
+      new k8s.policy.v1.PodDisruptionBudget(
+        `${name}-budget`,
+        {
+          metadata: { name: identity.name, namespace, labels },
+          spec: { maxUnavailable: 1, selector: { matchLabels: labels } },
+        },
+        { parent: this },
+      );
+    }
+
     this.serviceName = service.metadata.name;
-    this.registerOutputs({ serviceName: this.serviceName });
+    this.address =
+      loadBalancer === undefined
+        ? pulumi.output(undefined)
+        : service.status.loadBalancer.ingress.apply(([ingress]) => ingress?.ip);
+    this.registerOutputs({ serviceName: this.serviceName, address: this.address });
   }
+}
+
+/** Pods of the same labels go to different nodes, as far as there are any that have room. */
+function onDifferentNodes(labels: Record<string, string>): k8s.types.input.core.v1.TopologySpreadConstraint {
+  return {
+    maxSkew: 1,
+    topologyKey: "kubernetes.io/hostname",
+    whenUnsatisfiable: "ScheduleAnyway",
+    labelSelector: { matchLabels: labels },
+    // A rollout's new pods are spread among themselves.
+    matchLabelKeys: ["pod-template-hash"],
+  };
 }
 
 /** What Dapr's injector is told (https://docs.dapr.io/reference/arguments-annotations-overview/). */

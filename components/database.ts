@@ -1,8 +1,9 @@
+import * as digitalocean from "@pulumi/digitalocean";
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import * as random from "@pulumi/random";
 import type { Site } from "./cluster.ts";
-import { StatefulServer } from "./stateful-server.ts";
+import { type SecretFiles, StatefulServer } from "./stateful-server.ts";
 import { images } from "./versions.ts";
 
 export interface DatabaseArgs {
@@ -17,6 +18,9 @@ export interface DatabaseArgs {
 export class Database extends pulumi.ComponentResource {
   /** How to reach it, password and all; a secret. */
   readonly url: pulumi.Output<string>;
+
+  /** The files that `url` speaks of, which the backend must find; `undefined` when there are none. */
+  readonly files: SecretFiles | undefined;
 
   constructor(name: string, args: DatabaseArgs, opts?: pulumi.ComponentResourceOptions) {
     super("event-flow:database:Database", name, {}, opts);
@@ -61,14 +65,133 @@ export class Database extends pulumi.ComponentResource {
           { parent: this },
         );
         this.url = pulumi.interpolate`postgresql://${userName}:${password.result}@${server.address}/${databaseName}`;
+        this.files = undefined;
+        break;
+      }
+      case "prod": {
+        const { settings, vpcId, clusterId } = site;
+        const postgres = new digitalocean.DatabaseCluster(
+          `${name}-postgres`,
+          {
+            name: `${settings.name}-tasks`,
+            engine: "pg",
+            version: "17",
+            size: "db-s-1vcpu-2gb",
+            // One in reserve.
+            nodeCount: 2,
+            region: settings.region,
+            privateNetworkUuid: vpcId,
+            maintenanceWindows: [{ day: "sunday", hour: "06:00" }],
+          },
+          { parent: this, protect: true },
+        );
+        const database = new digitalocean.DatabaseDb(
+          `${name}-database`,
+          { clusterId: postgres.id, name: databaseName },
+          { parent: this, protect: true },
+        );
+        const user = new digitalocean.DatabaseUser(
+          `${name}-user`,
+          { clusterId: postgres.id, name: userName },
+          { parent: this },
+        );
+        const firewall = new digitalocean.DatabaseFirewall(
+          `${name}-firewall`,
+          // The first rule shuts out everyone else.
+          { clusterId: postgres.id, rules: [{ type: "k8s", value: clusterId }] },
+          { parent: this },
+        );
+        // Its certificate is of a CA of the account's own, so the backend is given that to check it by.
+        const ca = new k8s.core.v1.Secret(
+          `${name}-ca`,
+          {
+            metadata: { name: "postgres-ca", namespace },
+            stringData: {
+              [caFile]: digitalocean.getDatabaseCaOutput({ clusterId: postgres.id }, { parent: this }).certificate,
+            },
+          },
+          { parent: this },
+        );
+        this.files = { path: caPath, secretName: ca.metadata.name };
+        const urlFor = (userAndPassword: pulumi.Output<string>) => {
+          const address = pulumi.interpolate`${postgres.privateHost}:${postgres.port}/${database.name}`;
+          const tls = `sslmode=verify-full&sslrootcert=${caPath}/${caFile}`;
+          return pulumi.secret(pulumi.interpolate`postgresql://${userAndPassword}@${address}?${tls}`);
+        };
+        this.url = urlFor(pulumi.interpolate`${user.name}:${user.password}`);
+        this.#letUserMakeTables(name, {
+          namespace,
+          adminUrl: urlFor(pulumi.interpolate`${postgres.user}:${postgres.password}`),
+          files: this.files,
+          dependsOn: [firewall, user],
+        });
         break;
       }
     }
 
     this.registerOutputs({ url: this.url });
   }
+
+  /** Since PostgreSQL 15 only a database's owner may make tables in it, and DigitalOcean has no other than its admin. */
+  #letUserMakeTables(
+    name: string,
+    args: {
+      namespace: pulumi.Input<string>;
+      adminUrl: pulumi.Output<string>;
+      files: SecretFiles;
+      dependsOn: pulumi.Resource[];
+    },
+  ): void {
+    const { namespace, adminUrl, files, dependsOn } = args;
+    const secret = new k8s.core.v1.Secret(
+      `${name}-admin`,
+      { metadata: { name: "postgres-admin", namespace }, stringData: { url: adminUrl } },
+      { parent: this },
+    );
+    new k8s.batch.v1.Job(
+      `${name}-grant`,
+      {
+        metadata: { name: "postgres-grant", namespace },
+        spec: {
+          backoffLimit: 5,
+          template: {
+            spec: {
+              restartPolicy: "Never",
+              automountServiceAccountToken: false,
+              enableServiceLinks: false,
+              securityContext: {
+                runAsNonRoot: true,
+                runAsUser: 999,
+                runAsGroup: 999,
+                fsGroup: 999,
+                seccompProfile: { type: "RuntimeDefault" },
+              },
+              containers: [
+                {
+                  name: "psql",
+                  image: images.postgres,
+                  env: [
+                    { name: "URL", valueFrom: { secretKeyRef: { name: secret.metadata.name, key: "url" } } },
+                    { name: "SQL", value: `GRANT ALL ON SCHEMA public TO "${userName}"` },
+                  ],
+                  command: ["sh", "-c", 'psql "$URL" --set=ON_ERROR_STOP=1 --command="$SQL"'],
+                  resources: { requests: { cpu: "10m", memory: "16Mi" }, limits: { memory: "64Mi" } },
+                  securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } },
+                  volumeMounts: [{ name: "files", mountPath: files.path, readOnly: true }],
+                },
+              ],
+              volumes: [{ name: "files", secret: { secretName: files.secretName } }],
+            },
+          },
+        },
+      },
+      { parent: this, dependsOn },
+    );
+  }
 }
 
 const databaseName = "todo";
 const userName = "todo";
 const dataPath = "/var/lib/postgresql/data";
+const caPath = "/etc/postgres-ca";
+const caFile = "ca.crt";

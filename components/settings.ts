@@ -14,6 +14,9 @@ interface CommonSettings {
 
   /** Where Dapr's Helm chart comes from. */
   readonly daprChart: DaprChart;
+
+  /** Whether what runs in the cluster survives the loss of a node, and is rolled without a failed request. */
+  readonly highlyAvailable: boolean;
 }
 
 /** Dapr's Helm chart: the official one, or a directory that has it with its CRDs in `crds/`. */
@@ -41,7 +44,43 @@ export type DevImages = z.infer<typeof devImages>;
 /** DigitalOcean, with events carried by Redpanda Cloud. */
 export interface ProdSettings extends CommonSettings {
   readonly environment: "prod";
+
+  /** What everything of this stack at DigitalOcean is called. */
+  readonly name: string;
+
+  /** DigitalOcean's API token: Docker logs in to the registry with it. */
+  readonly token: pulumi.Output<string>;
+
+  /** The datacenter that everything is in. */
+  readonly region: string;
+
+  /** The cluster's nodes: their size, and how few and many there may be. */
+  readonly nodes: Nodes;
+
+  /** The domain, managed by DigitalOcean's DNS, under which the backend is reached by TLS. */
+  readonly domain: string | undefined;
+
+  /** How to reach Redpanda Cloud. */
+  readonly redpanda: {
+    /** The bootstrap servers, each as `host:port`. */
+    readonly brokers: readonly string[];
+    readonly username: string;
+    readonly password: pulumi.Output<string>;
+    readonly mechanism: SaslMechanism;
+    /** A CA of the brokers' own, in PEM; `undefined` where theirs is public. */
+    readonly ca: string | undefined;
+  };
+
+  /** Where the services' images come from. */
+  readonly images: ProdImages;
 }
+
+export type Nodes = z.infer<typeof nodes>;
+export type ProdImages = z.infer<typeof prodImages>;
+
+/** The names that brokers have for SASL's mechanisms. */
+export const saslMechanisms = ["SCRAM-SHA-256", "SCRAM-SHA-512"] as const;
+export type SaslMechanism = (typeof saslMechanisms)[number];
 
 const name = z.string().trim().min(1);
 const prebuilt = z.strictObject({ from: z.literal("prebuilt"), backend: name, notificationService: name });
@@ -50,6 +89,15 @@ const devImages = z.discriminatedUnion("from", [
   z.strictObject({ from: z.literal("registry"), repository: name }),
   prebuilt,
 ]);
+
+const prodImages = z.discriminatedUnion("from", [
+  z.strictObject({ from: z.literal("registry"), name: name.optional() }),
+  prebuilt,
+]);
+const nodes = z.strictObject({ size: name, min: z.int().min(1), max: z.int() }).refine(({ min, max }) => min <= max);
+const hostAndPort = z.string().regex(/^[\w.-]+:\d{1,5}$/);
+const brokerList = z.string().refine((list) => list.split(",").every((each) => hostAndPort.safeParse(each).success));
+const domainName = z.string().regex(/^([a-z0-9]([-a-z0-9]*[a-z0-9])?\.)+[a-z]{2,}$/);
 
 const namespaceName = z.string().regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/);
 
@@ -68,6 +116,14 @@ const keys = {
   kubeContext: ["dev"],
   kubeconfig: ["dev"],
   broker: ["dev"],
+  region: ["prod"],
+  nodes: ["prod"],
+  domain: ["prod"],
+  redpandaBrokers: ["prod"],
+  redpandaUsername: ["prod"],
+  redpandaPassword: ["prod"],
+  redpandaMechanism: ["prod"],
+  redpandaCa: ["prod"],
 } as const satisfies Record<string, readonly Environment[]>;
 
 type Key = keyof typeof keys;
@@ -80,6 +136,9 @@ export interface Sources {
   /** The whole config, keys with their namespace (`event-flow:broker`), structured values as JSON. */
   readonly config: Readonly<Record<string, string>>;
 
+  /** The keys whose values are kept encrypted. */
+  readonly isSecret: (key: string) => boolean;
+
   /** The environment variables. */
   readonly env: Readonly<Record<string, string | undefined>>;
 
@@ -87,11 +146,15 @@ export interface Sources {
   readonly home: string;
 }
 
+/** The SDK has this, which its own `Config` is made of, but leaves it out of its declarations. */
+const runtime = pulumi.runtime as typeof pulumi.runtime & { isConfigSecret(key: string): boolean };
+
 /** Reads the settings of the stack that is being deployed. Throws, naming everything that is wrong with them. */
 export function readSettings(): Settings {
   return parseSettings({
     stack: pulumi.getStack(),
     config: pulumi.runtime.allConfig(),
+    isSecret: (key) => runtime.isConfigSecret(key),
     env: process.env,
     home: homedir(),
   });
@@ -117,6 +180,7 @@ function read(environment: Environment, reader: ConfigReader): Settings {
         environment,
         kubeContext,
         kubeconfig,
+        highlyAvailable: false,
         // The kubectl commands that people know name no namespace.
         namespace: reader.namespace("default"),
         broker: reader.oneOf("broker", ["redpanda", "kafka"], "redpanda"),
@@ -131,10 +195,48 @@ function read(environment: Environment, reader: ConfigReader): Settings {
       };
     }
     case "prod":
-      reader.problem("environment", 'is "prod", which this version cannot deploy yet.', "set", "dev");
-      return { environment, namespace: reader.namespace(project), daprChart: reader.daprChart() };
+      return {
+        environment,
+        highlyAvailable: true,
+        name: reader.resourceName(),
+        token: reader.token(),
+        region: reader.text("region", z.string().regex(/^[a-z]{3}\d$/), "a region's name like fra1", "fra1"),
+        nodes: reader.object(
+          "nodes",
+          nodes,
+          // Three, so that Dapr's scheduler keeps its majority when one is lost or upgraded.
+          { size: "s-2vcpu-4gb", min: 3, max: 5 },
+          '{"size":"<droplet size>","min":<count>,"max":<count>}, with min at most max',
+        ),
+        domain: reader.optional("domain", domainName, "a domain name like tasks.example.com"),
+        redpanda: {
+          brokers: reader
+            .text("redpandaBrokers", brokerList, "host:port, or several with commas between them", undefined)
+            .split(","),
+          username: reader.text("redpandaUsername", name, "the name of a SASL user", undefined),
+          password: reader.secret("redpandaPassword"),
+          mechanism: reader.oneOf("redpandaMechanism", saslMechanisms, "SCRAM-SHA-256"),
+          ca: reader.optional(
+            "redpandaCa",
+            z.string().startsWith("-----BEGIN CERTIFICATE-----"),
+            "a certificate in PEM",
+          ),
+        },
+        namespace: reader.namespace(project),
+        images: reader.object(
+          "images",
+          prodImages,
+          { from: "registry" },
+          '{"from":"registry"}, {"from":"registry","name":"<registry>"} or ' +
+            '{"from":"prebuilt","backend":"<image>","notificationService":"<image>"}',
+        ),
+        daprChart: reader.daprChart(),
+      };
   }
 }
+
+/** A `pulumi config` command. */
+type Fix = { do: "set"; value?: string | undefined } | { do: "rm" | "secret"; value?: undefined };
 
 /** Takes values out of the config and collects what is wrong with them. */
 class ConfigReader {
@@ -157,21 +259,29 @@ class ConfigReader {
     return new pulumi.RunError([title, ...this.#problems].join("\n\n"));
   }
 
-  /** Notes what is so of a key, and the `pulumi config` command that mends it. */
-  problem(key: string, what: string, verb: "set" | "rm", value?: string): void {
-    const parts = ["pulumi config", verb, `${project}:${key}`, value, "--stack", this.#sources.stack];
-    this.#problems.push(`  ${project}:${key} ${what}\n    ${parts.filter((part) => part !== undefined).join(" ")}`);
+  /** Notes what is so of a key of this project, and the command that mends it. */
+  problem(key: string, what: string, fix: Fix): void {
+    this.#note(`${project}:${key}`, what, fix);
+  }
+
+  #note(key: string, what: string, fix: Fix): void {
+    const command = {
+      set: ["set", key, fix.value],
+      // Without a value the command asks for it, so that it is in no shell's history.
+      secret: ["set", "--secret", key, undefined],
+      rm: ["rm", key, undefined],
+    }[fix.do];
+    const words = ["pulumi config", ...command, "--stack", this.#sources.stack];
+    this.#problems.push(`  ${key} ${what}\n    ${words.filter((word) => word !== undefined).join(" ")}`);
   }
 
   refuseUnknownKeys(): void {
     for (const key of this.#ownKeys()) {
       if (key in keys) continue;
       // Neither here nor anywhere else is the value of an unknown key told: it may be a secret.
-      this.problem(
-        key,
-        `is not a key of this project. Did you mean ${project}:${nearest(key, Object.keys(keys))}?`,
-        "rm",
-      );
+      this.problem(key, `is not a key of this project. Did you mean ${project}:${nearest(key, Object.keys(keys))}?`, {
+        do: "rm",
+      });
     }
   }
 
@@ -179,7 +289,9 @@ class ConfigReader {
     for (const key of this.#ownKeys()) {
       const owners: readonly Environment[] | undefined = key in keys ? keys[key as Key] : undefined;
       if (owners === undefined || owners.includes(environment)) continue;
-      this.problem(key, `is a key for ${owners.join(" and ")} only, and this stack is for ${environment}.`, "rm");
+      this.problem(key, `is a key for ${owners.join(" and ")} only, and this stack is for ${environment}.`, {
+        do: "rm",
+      });
     }
   }
 
@@ -189,12 +301,16 @@ class ConfigReader {
   oneOf<T extends string>(key: Key, allowed: readonly T[], byDefault?: T): T | undefined {
     const value = this.#get(key);
     if (value === undefined) {
-      if (byDefault === undefined) this.problem(key, `is missing; allowed: ${allowed.join(", ")}.`, "set", allowed[0]);
+      if (byDefault === undefined)
+        this.problem(key, `is missing; allowed: ${allowed.join(", ")}.`, { do: "set", value: allowed[0] });
       return byDefault;
     }
     const word = allowed.find((each) => each === value);
     if (word === undefined) {
-      this.problem(key, `is "${value}"; allowed: ${allowed.join(", ")}.`, "set", byDefault ?? nearest(value, allowed));
+      this.problem(key, `is "${value}"; allowed: ${allowed.join(", ")}.`, {
+        do: "set",
+        value: byDefault ?? nearest(value, allowed),
+      });
     }
     return word ?? byDefault;
   }
@@ -205,15 +321,62 @@ class ConfigReader {
     if (value === undefined) return byDefault;
     const result = schema.safeParse(fromJson(value));
     if (result.success) return result.data;
-    this.problem(key, `is ${value}; allowed: ${allowed}.`, "rm");
+    this.problem(key, `is ${value}; allowed: ${allowed}.`, { do: "rm" });
     return byDefault;
+  }
+
+  /** A text of some form; required when it has no default. */
+  text(key: Key, schema: z.ZodType<string>, allowed: string, byDefault: string | undefined): string {
+    const value = this.#get(key) ?? byDefault;
+    if (value === undefined) {
+      this.problem(key, `is missing; allowed: ${allowed}.`, { do: "set", value: "<value>" });
+      return "";
+    }
+    if (!schema.safeParse(value).success) {
+      this.problem(key, `is "${value}"; allowed: ${allowed}.`, { do: "set", value: byDefault ?? "<value>" });
+    }
+    return value;
+  }
+
+  /** A text of some form that may be left out. */
+  optional(key: Key, schema: z.ZodType<string>, allowed: string): string | undefined {
+    return this.#get(key) === undefined ? undefined : this.text(key, schema, allowed, undefined);
+  }
+
+  /** A value that must be there and be kept encrypted. No message tells it. */
+  secret(key: Key): pulumi.Output<string> {
+    return this.#secret(`${project}:${key}`, this.#get(key));
+  }
+
+  /** DigitalOcean's API token, from where its provider takes it. */
+  token(): pulumi.Output<string> {
+    const { config, env } = this.#sources;
+    const fromEnv = env["DIGITALOCEAN_TOKEN"] ?? env["DIGITALOCEAN_ACCESS_TOKEN"];
+    const configured = config["digitalocean:token"];
+    return configured === undefined && fromEnv !== undefined
+      ? pulumi.secret(fromEnv)
+      : this.#secret("digitalocean:token", configured);
+  }
+
+  #secret(key: string, value: string | undefined): pulumi.Output<string> {
+    if (value === undefined || value === "") {
+      this.#note(key, "is missing.", { do: "secret" });
+    } else if (!this.#sources.isSecret(key)) {
+      this.#note(key, "is in the stack's file in plain text.", { do: "secret" });
+    }
+    return pulumi.secret(value ?? "");
+  }
+
+  /** What this stack's resources at a cloud are called. */
+  resourceName(): string {
+    return `${project}-${this.#sources.stack}`.toLowerCase().replace(/[^a-z0-9]+/g, "-");
   }
 
   namespace(byDefault: string): string {
     const value = this.#get("namespace") ?? byDefault;
     if (!namespaceName.safeParse(value).success) {
       const what = `is "${value}"; allowed: a Kubernetes name, at most 63 of a-z, 0-9 and inner "-".`;
-      this.problem("namespace", what, "set", byDefault);
+      this.problem("namespace", what, { do: "set", value: byDefault });
     }
     return value;
   }
@@ -227,7 +390,7 @@ class ConfigReader {
       this.problem(
         "daprChart",
         `is "${value}", which is not a directory with Dapr's Helm chart: it has no ${needed}. Without this key the official chart is used.`,
-        "rm",
+        { do: "rm" },
       );
       break;
     }
@@ -242,7 +405,7 @@ class ConfigReader {
     const found = this.#readKubeconfig(kubeconfig);
     if (found !== undefined) {
       const refusal = refusalOfContext(found, kubeContext);
-      if (refusal !== undefined) this.problem("kubeContext", refusal, "set", "<context>");
+      if (refusal !== undefined) this.problem("kubeContext", refusal, { do: "set", value: "<context>" });
     }
     return { kubeContext, kubeconfig };
   }
@@ -260,18 +423,19 @@ class ConfigReader {
           : fromEnv.length > 0
             ? "is unset, and $KUBECONFIG is"
             : "is unset, and by default";
-      this.problem("kubeconfig", `${origin} ${files.join(path.delimiter)}, which does not exist.`, "set", "<path>");
+      this.problem("kubeconfig", `${origin} ${files.join(path.delimiter)}, which does not exist.`, {
+        do: "set",
+        value: "<path>",
+      });
       return undefined;
     }
     try {
       return parseKubeconfig(...existing.map((file) => readFileSync(file, "utf8")));
     } catch {
-      this.problem(
-        "kubeconfig",
-        `leads to ${existing.join(path.delimiter)}, which is not a kubeconfig.`,
-        "set",
-        "<path>",
-      );
+      this.problem("kubeconfig", `leads to ${existing.join(path.delimiter)}, which is not a kubeconfig.`, {
+        do: "set",
+        value: "<path>",
+      });
       return undefined;
     }
   }

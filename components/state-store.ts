@@ -1,4 +1,5 @@
 import { secrets } from "@event-flow/events";
+import * as digitalocean from "@pulumi/digitalocean";
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import * as random from "@pulumi/random";
@@ -80,6 +81,42 @@ export class StateStore extends pulumi.ComponentResource {
           { parent: this },
         );
         this.connection = { ...secretKeys, tls: false };
+        this.revision = secret.metadata.uid;
+        break;
+      }
+      case "prod": {
+        const { settings, vpcId, clusterId } = site;
+        const valkey = new digitalocean.DatabaseCluster(
+          `${name}-valkey`,
+          {
+            name: `${settings.name}-state`,
+            engine: "valkey",
+            version: "8",
+            size: "db-s-1vcpu-2gb",
+            // One in reserve.
+            nodeCount: 2,
+            region: settings.region,
+            privateNetworkUuid: vpcId,
+            maintenanceWindows: [{ day: "sunday", hour: "05:00" }],
+            // State is no cache: a full store refuses writes, which are retried, rather than forget others' state.
+            evictionPolicy: "noeviction",
+          },
+          { parent: this, protect: true },
+        );
+        new digitalocean.DatabaseValkeyConfig(
+          `${name}-persistence`,
+          // Snapshots: what the one in reserve missed when both are lost is at most ten minutes of state.
+          { clusterId: valkey.id, persistence: "rdb" },
+          { parent: this },
+        );
+        new digitalocean.DatabaseFirewall(
+          `${name}-firewall`,
+          // The first rule shuts out everyone else.
+          { clusterId: valkey.id, rules: [{ type: "k8s", value: clusterId }] },
+          { parent: this },
+        );
+        const secret = credentials(pulumi.interpolate`${valkey.privateHost}:${valkey.port}`, valkey.password);
+        this.connection = { ...secretKeys, tls: true };
         this.revision = secret.metadata.uid;
         break;
       }

@@ -1,6 +1,12 @@
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 
+/** A secret whose keys are files in a folder. */
+export interface SecretFiles {
+  readonly path: string;
+  readonly secretName: pulumi.Input<string>;
+}
+
 export interface StatefulServerArgs {
   /** The namespace it runs in. */
   readonly namespace: pulumi.Input<string>;
@@ -26,8 +32,8 @@ export interface StatefulServerArgs {
   /** Where its data is mounted. A file system of its own, so possibly with a `lost+found` in it. */
   readonly dataPath: string;
 
-  /** A secret whose keys are files in a folder. @default none */
-  readonly files?: { readonly path: string; readonly secretName: pulumi.Input<string> };
+  /** Files from a secret. @default none */
+  readonly files?: SecretFiles;
 
   /** What the pod was made of and is not in this spec: another value makes a new pod. @default none */
   readonly madeOf?: pulumi.Input<string>;

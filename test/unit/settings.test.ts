@@ -1,14 +1,16 @@
+import * as pulumi from "@pulumi/pulumi";
 import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
 import { parseSettings, type Sources } from "../../components/settings.ts";
-import { devConfig, fixture } from "./support/config.ts";
+import { devConfig, fixture, prodConfig, prodSecrets } from "./support/config.ts";
+import { unwrap } from "./support/pulumi.ts";
 
 const emptyFolder = mkdtempSync(path.join(tmpdir(), "event-flow-"));
 
 function parse(config: Record<string, string>, more: Partial<Sources> = {}) {
-  return parseSettings({ stack: "dev", config, env: {}, home: emptyFolder, ...more });
+  return parseSettings({ stack: "dev", config, isSecret: () => false, env: {}, home: emptyFolder, ...more });
 }
 
 /** The problems that a config has, without the title. */
@@ -32,6 +34,7 @@ describe("stack dev", () => {
       kubeContext: "minikube",
       kubeconfig: fixture("kubeconfig.yaml"),
       namespace: "default",
+      highlyAvailable: false,
       broker: "redpanda",
       images: { from: "minikube" },
       daprChart: { from: "official" },
@@ -52,6 +55,7 @@ describe("stack dev", () => {
       kubeContext: "minikube",
       kubeconfig: fixture("kubeconfig.yaml"),
       namespace: "todo",
+      highlyAvailable: false,
       broker: "kafka",
       images: { from: "registry", repository: "localhost:5000/event-flow" },
       daprChart: { from: "directory", path: fixture("dapr-chart") },
@@ -211,6 +215,134 @@ describe("stack dev does not deploy to", () => {
   ])("context %s", (context, told) => {
     expect(problems({ ...minimal, "event-flow:kubeContext": context })).toBe(
       `  event-flow:kubeContext ${told}\n${remedy}`,
+    );
+  });
+});
+
+describe("stack prod", () => {
+  const isSecret = (key: string) => prodSecrets.includes(key);
+  const prodProblems = (config: Record<string, string>, more: Partial<Sources> = {}) =>
+    problems(config, { stack: "prod", isSecret, ...more });
+
+  test("needs no more than how to reach DigitalOcean and Redpanda Cloud", async () => {
+    const settings = parse(prodConfig, { stack: "prod", isSecret });
+    if (settings.environment !== "prod") expect.unreachable();
+    const { token, redpanda, ...rest } = settings;
+    expect(rest).toEqual({
+      environment: "prod",
+      highlyAvailable: true,
+      name: "event-flow-prod",
+      region: "fra1",
+      nodes: { size: "s-2vcpu-4gb", min: 3, max: 5 },
+      domain: undefined,
+      namespace: "event-flow",
+      images: { from: "registry" },
+      daprChart: { from: "directory", path: fixture("dapr-chart") },
+    });
+    const { password, ...known } = redpanda;
+    expect(known).toEqual({
+      brokers: ["seed-1.example.com:9092", "seed-2.example.com:9092"],
+      username: "event-flow",
+      mechanism: "SCRAM-SHA-256",
+      ca: undefined,
+    });
+    for (const [output, value] of [
+      [token, "<do-token>"],
+      [password, "<redpanda-password>"],
+    ] as const) {
+      expect(await pulumi.isSecret(output)).toBe(true);
+      expect(await unwrap(output)).toBe(value);
+    }
+  });
+
+  test("names each key that is missing, and the command that sets it", () => {
+    expect(prodProblems({ "event-flow:environment": "prod" })).toBe(
+      [
+        "  digitalocean:token is missing.\n    pulumi config set --secret digitalocean:token --stack prod",
+        "  event-flow:redpandaBrokers is missing; allowed: host:port, or several with commas between them.\n" +
+          "    pulumi config set event-flow:redpandaBrokers <value> --stack prod",
+        "  event-flow:redpandaUsername is missing; allowed: the name of a SASL user.\n" +
+          "    pulumi config set event-flow:redpandaUsername <value> --stack prod",
+        "  event-flow:redpandaPassword is missing.\n" +
+          "    pulumi config set --secret event-flow:redpandaPassword --stack prod",
+      ].join("\n\n"),
+    );
+  });
+
+  test("takes DigitalOcean's token from where its own tools do", () => {
+    const rest = Object.fromEntries(Object.entries(prodConfig).filter(([key]) => key !== "digitalocean:token"));
+    expect(prodProblems(rest, { env: { DIGITALOCEAN_TOKEN: "token" } })).toBe("");
+    expect(prodProblems(rest, { env: { DIGITALOCEAN_ACCESS_TOKEN: "token" } })).toBe("");
+  });
+
+  test("refuses a secret in plain text, without telling it", () => {
+    expect(prodProblems(prodConfig, { isSecret: () => false })).toBe(
+      "  digitalocean:token is in the stack's file in plain text.\n" +
+        "    pulumi config set --secret digitalocean:token --stack prod\n\n" +
+        "  event-flow:redpandaPassword is in the stack's file in plain text.\n" +
+        "    pulumi config set --secret event-flow:redpandaPassword --stack prod",
+    );
+  });
+
+  test.each<[key: string, value: string, told: string]>([
+    [
+      "region",
+      "Frankfurt",
+      '  event-flow:region is "Frankfurt"; allowed: a region\'s name like fra1.\n' +
+        "    pulumi config set event-flow:region fra1 --stack prod",
+    ],
+    [
+      "nodes",
+      '{"size":"s-2vcpu-4gb","min":5,"max":3}',
+      '  event-flow:nodes is {"size":"s-2vcpu-4gb","min":5,"max":3}; allowed: ' +
+        '{"size":"<droplet size>","min":<count>,"max":<count>}, with min at most max.\n' +
+        "    pulumi config rm event-flow:nodes --stack prod",
+    ],
+    [
+      "domain",
+      "https://tasks.example.com",
+      '  event-flow:domain is "https://tasks.example.com"; allowed: a domain name like tasks.example.com.\n' +
+        "    pulumi config set event-flow:domain <value> --stack prod",
+    ],
+    [
+      "redpandaBrokers",
+      "seed-1.example.com",
+      '  event-flow:redpandaBrokers is "seed-1.example.com"; allowed: host:port, or several with commas between them.\n' +
+        "    pulumi config set event-flow:redpandaBrokers <value> --stack prod",
+    ],
+    [
+      "redpandaMechanism",
+      "SHA-256",
+      '  event-flow:redpandaMechanism is "SHA-256"; allowed: SCRAM-SHA-256, SCRAM-SHA-512.\n' +
+        "    pulumi config set event-flow:redpandaMechanism SCRAM-SHA-256 --stack prod",
+    ],
+    [
+      "redpandaCa",
+      "/etc/ssl/ca.pem",
+      '  event-flow:redpandaCa is "/etc/ssl/ca.pem"; allowed: a certificate in PEM.\n' +
+        "    pulumi config set event-flow:redpandaCa <value> --stack prod",
+    ],
+    [
+      "images",
+      '{"from":"minikube"}',
+      '  event-flow:images is {"from":"minikube"}; allowed: {"from":"registry"}, {"from":"registry","name":"<registry>"} ' +
+        'or {"from":"prebuilt","backend":"<image>","notificationService":"<image>"}.\n' +
+        "    pulumi config rm event-flow:images --stack prod",
+    ],
+    [
+      "kubeContext",
+      "minikube",
+      "  event-flow:kubeContext is a key for dev only, and this stack is for prod.\n" +
+        "    pulumi config rm event-flow:kubeContext --stack prod",
+    ],
+  ])("%s: %s", (key, value, told) => {
+    expect(prodProblems({ ...prodConfig, [`event-flow:${key}`]: value })).toBe(told);
+  });
+
+  test("a key for prod is refused on dev", () => {
+    expect(problems({ ...minimal, "event-flow:redpandaPassword": "hunter2" })).toBe(
+      "  event-flow:redpandaPassword is a key for prod only, and this stack is for dev.\n" +
+        "    pulumi config rm event-flow:redpandaPassword --stack dev",
     );
   });
 });

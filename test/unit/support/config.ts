@@ -14,3 +14,16 @@ export const devConfig = {
     notificationService: "notification-service:test",
   }),
 };
+
+/** A config for stack prod that sets only what it must, and needs no network. */
+export const prodConfig = {
+  "digitalocean:token": "<do-token>",
+  "event-flow:environment": "prod",
+  "event-flow:daprChart": fixture("dapr-chart"),
+  "event-flow:redpandaBrokers": "seed-1.example.com:9092,seed-2.example.com:9092",
+  "event-flow:redpandaUsername": "event-flow",
+  "event-flow:redpandaPassword": "<redpanda-password>",
+};
+
+/** The keys of it that are kept encrypted. */
+export const prodSecrets = ["digitalocean:token", "event-flow:redpandaPassword"];

@@ -24,6 +24,7 @@ export interface Recorded {
   /** The name of the provider resource that makes it; empty for the default one. */
   readonly provider: string;
   readonly protect: boolean;
+  readonly ignoreChanges: readonly string[];
   readonly inputs: Record<string, unknown>;
   /** What a component says it made; `undefined` when it never said it was done. */
   outputs?: Record<string, unknown>;
@@ -31,11 +32,12 @@ export interface Recorded {
 
 /** What is used of the request that the SDK sends the engine. */
 interface RegisterRequest {
-  getType(): string;
+  getType: () => string;
   getName(): string;
   getParent(): string;
   getProvider(): string;
   getProtect(): boolean;
+  getIgnorechangesList(): string[];
   getDependenciesList(): string[];
   getObject(): { toJavaScript(): Record<string, unknown> };
 }
@@ -65,9 +67,10 @@ let recorded: Recorded[] = [];
 /** What the last run asked for, also when it threw. */
 export const resourcesSoFar = (): readonly Recorded[] => recorded;
 
+type Answer = (this: MockMonitor, request: unknown, callback: unknown) => unknown;
 const prototype = MockMonitor.prototype;
-const register = prototype.registerResource;
-prototype.registerResource = function (this: MockMonitor, request: RegisterRequest, callback) {
+const register = Reflect.get(prototype, "registerResource") as Answer;
+prototype.registerResource = async function (this: MockMonitor, request: RegisterRequest, callback) {
   recorded.push({
     type: request.getType(),
     name: request.getName(),
@@ -75,11 +78,12 @@ prototype.registerResource = function (this: MockMonitor, request: RegisterReque
     dependsOn: request.getDependenciesList().map(nameOf).sort(),
     provider: nameOf(request.getProvider()),
     protect: request.getProtect(),
+    ignoreChanges: request.getIgnorechangesList(),
     inputs: fromWire(request.getObject().toJavaScript()) as Record<string, unknown>,
   });
-  return register.call(this, request, callback);
+  await register.call(this, request, callback);
 };
-const registerOutputs = prototype.registerResourceOutputs;
+const registerOutputs = Reflect.get(prototype, "registerResourceOutputs") as Answer;
 prototype.registerResourceOutputs = function (this: MockMonitor, request: OutputsRequest, callback) {
   const resource = recorded.find(({ name }) => name === nameOf(request.getUrn()));
   if (resource) {
@@ -93,11 +97,11 @@ async function startRecording(stack: string): Promise<void> {
   recorded = [];
   await pulumi.runtime.setMocks(
     {
-      newResource: ({ type, name, inputs }) => {
-        const given = inputs as Record<string, unknown> & { metadata?: object };
-        return { id: `${name}-id`, state: { ...given, ...answer(type, name, given) } };
+      newResource: (args) => {
+        const inputs = args.inputs as Record<string, unknown> & { metadata?: object };
+        return { id: `${args.name}-id`, state: { ...inputs, ...answer(args.type, args.name, inputs) } };
       },
-      call: () => ({}),
+      call: ({ token, inputs }) => lookUp(token, inputs as Record<string, unknown>),
     },
     "event-flow",
     stack,
@@ -112,8 +116,36 @@ function answer(type: string, name: string, inputs: { metadata?: object }): Reco
       return { stdout: "built" };
     case "docker-build:index:Image":
       return { ref: `<${name}>@sha256:0123` };
+    case "digitalocean:index/databaseCluster:DatabaseCluster":
+      return {
+        privateHost: `private-${name}`,
+        port: 25060,
+        user: "doadmin",
+        password: pulumi.secret(`<${name}-password>`),
+      };
+    case "digitalocean:index/databaseUser:DatabaseUser":
+      return { password: pulumi.secret(`<${name}-password>`) };
+    case "digitalocean:index/containerRegistry:ContainerRegistry":
+      return { endpoint: "registry.digitalocean.com/event-flow-prod", serverUrl: "registry.digitalocean.com" };
+    case "digitalocean:index/certificate:Certificate":
+      return { uuid: `<uuid of ${name}>` };
+    case "kubernetes:core/v1:Service":
+      return { status: { loadBalancer: { ingress: [{ ip: "203.0.113.7" }] } } };
     default:
       return inputs.metadata === undefined ? {} : { metadata: { ...inputs.metadata, uid: `<uid of ${name}>` } };
+  }
+}
+
+function lookUp(token: string, inputs: Record<string, unknown>): Record<string, unknown> {
+  switch (token) {
+    case "digitalocean:index/getKubernetesVersions:getKubernetesVersions":
+      return { latestVersion: "1.34.1-do.0" };
+    case "digitalocean:index/getKubernetesCluster:getKubernetesCluster":
+      return { kubeConfigs: [{ rawConfig: `<kubeconfig-token of ${String(inputs["name"])}>` }] };
+    case "digitalocean:index/getDatabaseCa:getDatabaseCa":
+      return { certificate: `<CA of ${String(inputs["clusterId"])}>` };
+    default:
+      throw new Error(`Nothing is known of ${token}.`);
   }
 }
 
@@ -122,7 +154,7 @@ export interface Run {
   readonly resources: readonly Recorded[];
   readonly outputs: Readonly<Record<string, unknown>>;
   /** The one resource of a name. */
-  resource(name: string): Recorded;
+  readonly resource: (name: string) => Recorded;
 }
 
 /** Runs a part of the program and waits until all that it asked for was answered. */
@@ -130,7 +162,7 @@ export async function run(program: () => unknown, stack = "dev"): Promise<Run> {
   await startRecording(stack);
   const result = await program();
   const outputs: Record<string, unknown> = {};
-  for (const [key, output] of Object.entries(result ?? {})) {
+  for (const [key, output] of Object.entries((result ?? {}) as Record<string, unknown>)) {
     const secret = pulumi.Output.isInstance(output) && (await pulumi.isSecret(output));
     const value = await unwrap(output);
     outputs[key] = secret ? new Secret(value) : value;
@@ -153,11 +185,11 @@ export async function run(program: () => unknown, stack = "dev"): Promise<Run> {
 }
 
 /** Runs the whole program with a stack's config, as `pulumi up` does. */
-export function runProgram(config: Record<string, string>, stack = "dev"): Promise<Run> {
+export function runProgram(config: Record<string, string>, stack = "dev", secretKeys: string[] = []): Promise<Run> {
   return run(async () => {
-    pulumi.runtime.setAllConfig(config);
+    pulumi.runtime.setAllConfig(config, secretKeys);
     vi.resetModules();
-    return (await import("../../../index.ts")) as Record<string, unknown>;
+    return import("../../../index.ts");
   }, stack);
 }
 

@@ -1,0 +1,314 @@
+import { components, secrets } from "@event-flow/events";
+import { beforeAll, describe, expect, test } from "vitest";
+import { devConfig, prodConfig, prodSecrets } from "./support/config.ts";
+import { type Recorded, resourcesSoFar, type Run, runProgram, Secret } from "./support/pulumi.ts";
+
+let dev: Run;
+let prod: Run;
+beforeAll(async () => {
+  dev = await runProgram(devConfig);
+  prod = await runProgram(prodConfig, "prod", prodSecrets);
+}, 60_000);
+
+/** A resource as the inventories write it. */
+const line = ({ parent, name, type, protect }: Recorded) =>
+  `${parent} > ${name}: ${type}${protect ? " (protected)" : ""}`;
+
+test("is made of what dev is made of, but for this", () => {
+  const inDev = new Set(dev.resources.map(line));
+  const inProd = new Set(prod.resources.map(line));
+  const difference = [
+    ...[...inDev].filter((each) => !inProd.has(each)).map((each) => `dev   ${each}`),
+    ...[...inProd].filter((each) => !inDev.has(each)).map((each) => `prod  ${each}`),
+  ];
+  expect(difference.sort()).toEqual([
+    "dev   broker > broker-server: event-flow:server:StatefulServer",
+    "dev   broker-server > broker-server-service: kubernetes:core/v1:Service",
+    "dev   broker-server > broker-server-set: kubernetes:apps/v1:StatefulSet",
+    "dev   database > database-credentials: kubernetes:core/v1:Secret",
+    "dev   database > database-password: random:index/randomPassword:RandomPassword",
+    "dev   database > database-server: event-flow:server:StatefulServer",
+    "dev   database-server > database-server-service: kubernetes:core/v1:Service",
+    "dev   database-server > database-server-set: kubernetes:apps/v1:StatefulSet",
+    "dev   state-store > state-store-configuration: kubernetes:core/v1:Secret",
+    "dev   state-store > state-store-password: random:index/randomPassword:RandomPassword",
+    "dev   state-store > state-store-server: event-flow:server:StatefulServer",
+    "dev   state-store-server > state-store-server-service: kubernetes:core/v1:Service",
+    "dev   state-store-server > state-store-server-set: kubernetes:apps/v1:StatefulSet",
+    "prod  backend > backend-budget: kubernetes:policy/v1:PodDisruptionBudget",
+    "prod  broker > broker-credentials: kubernetes:core/v1:Secret",
+    "prod  cluster > cluster-kubernetes: digitalocean:index/kubernetesCluster:KubernetesCluster (protected)",
+    "prod  cluster > cluster-namespace: kubernetes:core/v1:Namespace",
+    "prod  cluster > cluster-registry: digitalocean:index/containerRegistry:ContainerRegistry",
+    "prod  cluster > cluster-vpc: digitalocean:index/vpc:Vpc",
+    "prod  database > database-admin: kubernetes:core/v1:Secret",
+    "prod  database > database-ca: kubernetes:core/v1:Secret",
+    "prod  database > database-database: digitalocean:index/databaseDb:DatabaseDb (protected)",
+    "prod  database > database-firewall: digitalocean:index/databaseFirewall:DatabaseFirewall",
+    "prod  database > database-grant: kubernetes:batch/v1:Job",
+    "prod  database > database-postgres: digitalocean:index/databaseCluster:DatabaseCluster (protected)",
+    "prod  database > database-user: digitalocean:index/databaseUser:DatabaseUser",
+    "prod  images > images-backend: docker-build:index:Image",
+    "prod  images > images-notification-service: docker-build:index:Image",
+    "prod  notification-service > notification-service-budget: kubernetes:policy/v1:PodDisruptionBudget",
+    "prod  state-store > state-store-firewall: digitalocean:index/databaseFirewall:DatabaseFirewall",
+    "prod  state-store > state-store-persistence: digitalocean:index/databaseValkeyConfig:DatabaseValkeyConfig",
+    "prod  state-store > state-store-valkey: digitalocean:index/databaseCluster:DatabaseCluster (protected)",
+  ]);
+});
+
+const show = (value: unknown) => (value === undefined ? "–" : JSON.stringify(value));
+
+/** Every place where two values differ, as `path: one → other`. */
+function differences(path: string, one: unknown, other: unknown): string[] {
+  if (typeof one === "object" && typeof other === "object" && one !== null && other !== null) {
+    const keys = new Set([...Object.keys(one), ...Object.keys(other)]);
+    const at = (value: object, key: string) => (value as Record<string, unknown>)[key];
+    return [...keys]
+      .sort()
+      .flatMap((key) => differences(path === "" ? key : `${path}.${key}`, at(one, key), at(other, key)));
+  }
+  return one === other ? [] : [`${path}: ${show(one)} → ${show(other)}`];
+}
+
+test("what both are made of differs in this", () => {
+  const table = dev.resources.flatMap((resource) => {
+    const other = prod.resources.find(({ name }) => name === resource.name);
+    return other === undefined ? [] : differences(resource.name, resource.inputs, other.inputs);
+  });
+  // The namespace and the images' names are what one would think.
+  const telling = table.filter((row) => !/"default" → "event-flow"|\.image: /.test(row));
+  expect(telling.sort().join("\n")).toMatchInlineSnapshot(`
+    "backend-deployment.spec.replicas: 1 → 2
+    backend-deployment.spec.template.metadata.annotations.event-flow/secret-revisions: "<uid of secrets-todo>,none,<uid of state-store-credentials>" → "<uid of secrets-todo>,<uid of broker-credentials>,<uid of state-store-credentials>"
+    backend-deployment.spec.template.spec.containers.0.volumeMounts.1: – → {"mountPath":"/etc/postgres-ca","name":"files","readOnly":true}
+    backend-deployment.spec.template.spec.topologySpreadConstraints: – → [{"labelSelector":{"matchLabels":{"app":"backend"}},"matchLabelKeys":["pod-template-hash"],"maxSkew":1,"topologyKey":"kubernetes.io/hostname","whenUnsatisfiable":"ScheduleAnyway"}]
+    backend-deployment.spec.template.spec.volumes.1: – → {"name":"files","secret":{"secretName":"postgres-ca"}}
+    backend-service.metadata.annotations: – → {"service.beta.kubernetes.io/do-loadbalancer-name":"event-flow-prod","service.beta.kubernetes.io/do-loadbalancer-protocol":"http"}
+    backend-service.spec.type: "ClusterIP" → "LoadBalancer"
+    cluster-provider.clusterIdentifier: "minikube" → "cluster-kubernetes-id"
+    cluster-provider.context: "minikube" → –
+    cluster-provider.kubeconfig: "<fixtures>/kubeconfig.yaml" → "[secret]"
+    dapr-release.values.dapr_operator.resources.limits.memory: "256Mi" → "1Gi"
+    dapr-release.values.dapr_placement.resources.limits.memory: "256Mi" → "1Gi"
+    dapr-release.values.dapr_scheduler.cluster.inMemoryStorage: true → –
+    dapr-release.values.dapr_scheduler.cluster.storageSize: – → "4Gi"
+    dapr-release.values.dapr_scheduler.resources.limits.memory: "256Mi" → "1Gi"
+    dapr-release.values.dapr_sentry.resources.limits.memory: "256Mi" → "1Gi"
+    dapr-release.values.dapr_sidecar_injector.resources.limits.memory: "256Mi" → "1Gi"
+    dapr-release.values.global.ha.enabled: false → true
+    notification-service-deployment.spec.replicas: 1 → 2
+    notification-service-deployment.spec.template.metadata.annotations.event-flow/secret-revisions: "<uid of secrets-todo>,none,<uid of state-store-credentials>" → "<uid of secrets-todo>,<uid of broker-credentials>,<uid of state-store-credentials>"
+    notification-service-deployment.spec.template.spec.topologySpreadConstraints: – → [{"labelSelector":{"matchLabels":{"app":"notification-service"}},"matchLabelKeys":["pod-template-hash"],"maxSkew":1,"topologyKey":"kubernetes.io/hostname","whenUnsatisfiable":"ScheduleAnyway"}]
+    pubsub-manifest.spec.metadata.0.value: "redpanda:9092" → "seed-1.example.com:9092,seed-2.example.com:9092"
+    pubsub-manifest.spec.metadata.3.value: "none" → "password"
+    pubsub-manifest.spec.metadata.4: – → {"name":"saslUsername","secretKeyRef":{"key":"username","name":"redpanda-credentials"}}
+    pubsub-manifest.spec.metadata.5: – → {"name":"saslPassword","secretKeyRef":{"key":"password","name":"redpanda-credentials"}}
+    pubsub-manifest.spec.metadata.6: – → {"name":"saslMechanism","value":"SHA-256"}
+    secrets-todo.stringData.value.DATABASE_URL: "postgresql://todo:<database-password>@postgres:5432/todo" → "postgresql://todo:<database-user-password>@private-database-postgres:25060/todo?sslmode=verify-full&sslrootcert=/etc/postgres-ca/ca.crt"
+    state-store-credentials.stringData.value.host: "redis:6379" → "private-state-store-valkey:25060"
+    state-store-credentials.stringData.value.password: "<state-store-password>" → "<state-store-valkey-password>"
+    statestore-manifest.spec.metadata.2.value: "false" → "true""
+  `);
+});
+
+test("the cluster is in a private network, upgrades itself and grows", () => {
+  expect(prod.resource("cluster-vpc").inputs).toEqual({ name: "event-flow-prod", region: "fra1" });
+  expect(prod.resource("cluster-kubernetes").inputs).toEqual({
+    name: "event-flow-prod",
+    region: "fra1",
+    vpcUuid: "cluster-vpc-id",
+    version: "1.34.1-do.0",
+    ha: true,
+    autoUpgrade: true,
+    surgeUpgrade: true,
+    maintenancePolicy: { day: "sunday", startTime: "04:00" },
+    registryIntegration: true,
+    nodePool: { name: "services", size: "s-2vcpu-4gb", autoScale: true, minNodes: 3, maxNodes: 5 },
+    destroyAllAssociatedResources: true,
+  });
+  expect(prod.resource("cluster-kubernetes").dependsOn).toEqual(["cluster-registry", "cluster-vpc"]);
+  expect(prod.resource("cluster-kubernetes").ignoreChanges).toEqual(["version", "nodePool.nodeCount"]);
+});
+
+test("Kubernetes is reached with a token of today, and is the same with one of tomorrow", () => {
+  expect(prod.resource("cluster-provider").inputs).toEqual({
+    kubeconfig: new Secret("<kubeconfig-token of event-flow-prod>"),
+    clusterIdentifier: "cluster-kubernetes-id",
+  });
+});
+
+test("images are pushed to a registry of its own and deployed by digest", () => {
+  expect(prod.resource("cluster-registry").inputs).toEqual({ name: "event-flow-prod", subscriptionTierSlug: "basic" });
+  expect(prod.resource("images-backend").inputs).toMatchObject({
+    tags: [expect.stringMatching(/^registry\.digitalocean\.com\/event-flow-prod\/backend:[0-9a-f]{16}$/)],
+    push: true,
+    platforms: ["linux/amd64"],
+    registries: [
+      {
+        address: "registry.digitalocean.com",
+        username: new Secret("<do-token>"),
+        password: new Secret("<do-token>"),
+      },
+    ],
+  });
+  expect(prod.outputs["backendImage"]).toBe("<images-backend>@sha256:0123");
+});
+
+describe("managed databases", () => {
+  test("Valkey refuses writes rather than forget state", () => {
+    expect(prod.resource("state-store-valkey").inputs).toEqual({
+      name: "event-flow-prod-state",
+      engine: "valkey",
+      version: "8",
+      size: "db-s-1vcpu-2gb",
+      nodeCount: 2,
+      region: "fra1",
+      privateNetworkUuid: "cluster-vpc-id",
+      maintenanceWindows: [{ day: "sunday", hour: "05:00" }],
+      evictionPolicy: "noeviction",
+    });
+    expect(prod.resource("state-store-persistence").inputs).toEqual({
+      clusterId: "state-store-valkey-id",
+      persistence: "rdb",
+    });
+  });
+
+  test("PostgreSQL has a user and a database of the backend's own", () => {
+    expect(prod.resource("database-postgres").inputs).toEqual({
+      name: "event-flow-prod-tasks",
+      engine: "pg",
+      version: "17",
+      size: "db-s-1vcpu-2gb",
+      nodeCount: 2,
+      region: "fra1",
+      privateNetworkUuid: "cluster-vpc-id",
+      maintenanceWindows: [{ day: "sunday", hour: "06:00" }],
+    });
+    expect(prod.resource("database-database").inputs).toEqual({ clusterId: "database-postgres-id", name: "todo" });
+    expect(prod.resource("database-user").inputs).toEqual({ clusterId: "database-postgres-id", name: "todo" });
+  });
+
+  test("the user may make tables before the backend starts", () => {
+    const job = prod.resource("database-grant");
+    expect(job.dependsOn).toEqual(expect.arrayContaining(["database-admin", "database-firewall", "database-user"]));
+    expect(JSON.stringify(job.inputs)).toContain('GRANT ALL ON SCHEMA public TO \\"todo\\"');
+    expect(prod.resource("backend").dependsOn).toContain("database-grant");
+  });
+
+  test.each([
+    ["state-store-firewall", "state-store-valkey-id"],
+    ["database-firewall", "database-postgres-id"],
+  ])("%s lets in the cluster and nobody else", (name, clusterId) => {
+    expect(prod.resource(name).inputs).toEqual({
+      clusterId,
+      rules: [{ type: "k8s", value: "cluster-kubernetes-id" }],
+    });
+  });
+});
+
+describe("secrets", () => {
+  test("come from the config and from what DigitalOcean made", () => {
+    const kubernetesSecrets = prod.resources.filter(({ type }) => type === "kubernetes:core/v1:Secret");
+    const data = kubernetesSecrets.map(({ inputs }) => [
+      (inputs["metadata"] as { name: string }).name,
+      inputs["stringData"],
+    ]);
+    const database = "private-database-postgres:25060/todo?sslmode=verify-full&sslrootcert=/etc/postgres-ca/ca.crt";
+    expect(Object.fromEntries(data)).toEqual({
+      [secrets.redpanda.name]: new Secret({ username: "event-flow", password: "<redpanda-password>" }),
+      [secrets.redis.name]: new Secret({
+        host: "private-state-store-valkey:25060",
+        password: "<state-store-valkey-password>",
+      }),
+      [secrets.todo.name]: new Secret({
+        DATABASE_URL: `postgresql://todo:<database-user-password>@${database}`,
+        JWT_SECRET: "<secrets-jwt>",
+      }),
+      "postgres-admin": new Secret({ url: `postgresql://doadmin:<database-postgres-password>@${database}` }),
+      // The SDK takes all that is in a Kubernetes secret for one.
+      "postgres-ca": new Secret({ "ca.crt": "<CA of database-postgres-id>" }),
+    });
+  });
+
+  test("are in plain nowhere", () => {
+    // What is marked as a secret does not show in JSON.
+    const secretValues = /<do-token>|<kubeconfig-token|<[\w-]+-(password|jwt)>/;
+    expect(JSON.stringify([prod.resources, prod.outputs])).not.toMatch(secretValues);
+  });
+});
+
+test("a SASL user is named to Dapr in Dapr's words", () => {
+  const spec = prod.resource("pubsub-manifest").inputs["spec"] as { metadata: unknown };
+  expect(spec.metadata).toEqual([
+    { name: "brokers", value: "seed-1.example.com:9092,seed-2.example.com:9092" },
+    { name: "clientID", value: "{appID}" },
+    { name: "initialOffset", value: "oldest" },
+    { name: "authType", value: "password" },
+    { name: "saslUsername", secretKeyRef: { name: "redpanda-credentials", key: "username" } },
+    { name: "saslPassword", secretKeyRef: { name: "redpanda-credentials", key: "password" } },
+    { name: "saslMechanism", value: "SHA-256" },
+  ]);
+  expect(prod.resource("pubsub-manifest").inputs["metadata"]).toMatchObject({ name: components.pubsub });
+});
+
+describe("with other settings", () => {
+  const run = (more: Record<string, string>) => runProgram({ ...prodConfig, ...more }, "prod", prodSecrets);
+
+  test("a domain brings TLS", async () => {
+    const { resource, outputs } = await run({ "event-flow:domain": "tasks.example.com" });
+    expect(resource("front-door-certificate").inputs).toEqual({
+      name: "event-flow-prod",
+      type: "lets_encrypt",
+      domains: ["tasks.example.com"],
+    });
+    expect(resource("backend-service").inputs).toMatchObject({
+      metadata: {
+        annotations: {
+          "service.beta.kubernetes.io/do-loadbalancer-name": "event-flow-prod",
+          "service.beta.kubernetes.io/do-loadbalancer-protocol": "http",
+          "service.beta.kubernetes.io/do-loadbalancer-tls-ports": "443",
+          "service.beta.kubernetes.io/do-loadbalancer-certificate-id": "<uuid of front-door-certificate>",
+          "service.beta.kubernetes.io/do-loadbalancer-redirect-http-to-https": "true",
+        },
+      },
+      spec: {
+        type: "LoadBalancer",
+        ports: [
+          { name: "http", port: 80, targetPort: "http" },
+          { name: "https", port: 443, targetPort: "http" },
+        ],
+      },
+    });
+    expect(outputs["reachBackend"]).toBe("https://tasks.example.com");
+    expect(prod.outputs["reachBackend"]).toBe("http://203.0.113.7");
+  });
+
+  test("another mechanism and a CA of the brokers' own reach Dapr", async () => {
+    const ca = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+    const { resource } = await run({ "event-flow:redpandaMechanism": "SCRAM-SHA-512", "event-flow:redpandaCa": ca });
+    const spec = resource("pubsub-manifest").inputs["spec"] as { metadata: unknown };
+    expect(spec.metadata).toEqual(
+      expect.arrayContaining([
+        { name: "saslMechanism", value: "SHA-512" },
+        { name: "caCert", value: ca },
+      ]),
+    );
+  });
+
+  test("images that are there already need no registry", async () => {
+    const { resources, resource } = await run({
+      "event-flow:images": '{"from":"prebuilt","backend":"a:1","notificationService":"b:2"}',
+    });
+    expect(resources.filter(({ type }) => /Registry|docker-build/.test(type))).toEqual([]);
+    expect(resource("cluster-kubernetes").inputs["registryIntegration"]).toBe(false);
+  });
+
+  test("a missing secret makes nothing at all", async () => {
+    const rest = Object.entries(prodConfig).filter(([key]) => key !== "event-flow:redpandaPassword");
+    await expect(runProgram(Object.fromEntries(rest), "prod", prodSecrets)).rejects.toThrow(
+      "event-flow:redpandaPassword is missing",
+    );
+    expect(resourcesSoFar()).toEqual([]);
+  });
+});

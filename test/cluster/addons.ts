@@ -1,24 +1,7 @@
-import { join } from "node:path";
-import { coreDnsImage, storageProvisionerImage } from "./images.ts";
+import { coreDnsImage } from "./images.ts";
 import { type Layout } from "./layout.ts";
 
-/** Where the volumes of the default storage class are. */
-export const volumesDir = (cluster: Layout): string => join(cluster.dir, "volumes");
-
 const namespace = "kube-system";
-
-function serviceAccount(name: string, role: string) {
-  return [
-    { apiVersion: "v1", kind: "ServiceAccount", metadata: { name, namespace } },
-    {
-      apiVersion: "rbac.authorization.k8s.io/v1",
-      kind: "ClusterRoleBinding",
-      metadata: { name: `event-flow:${name}` },
-      roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name: role },
-      subjects: [{ kind: "ServiceAccount", name, namespace }],
-    },
-  ];
-}
 
 function coreDns(cluster: Layout) {
   const labels = { "k8s-app": "kube-dns" };
@@ -31,7 +14,14 @@ function coreDns(cluster: Layout) {
 }
 `;
   return [
-    ...serviceAccount("coredns", "event-flow:coredns"),
+    { apiVersion: "v1", kind: "ServiceAccount", metadata: { name: "coredns", namespace } },
+    {
+      apiVersion: "rbac.authorization.k8s.io/v1",
+      kind: "ClusterRoleBinding",
+      metadata: { name: "event-flow:coredns" },
+      roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name: "event-flow:coredns" },
+      subjects: [{ kind: "ServiceAccount", name: "coredns", namespace }],
+    },
     {
       apiVersion: "rbac.authorization.k8s.io/v1",
       kind: "ClusterRole",
@@ -85,68 +75,17 @@ function coreDns(cluster: Layout) {
   ];
 }
 
-/** Minikube's default storage class and the program behind it. */
-function storage(cluster: Layout) {
-  const name = "storage-provisioner";
-  const volumes = volumesDir(cluster);
-  return [
-    ...serviceAccount(name, "system:persistent-volume-provisioner"),
-    {
-      apiVersion: "rbac.authorization.k8s.io/v1",
-      kind: "Role",
-      metadata: { name: `event-flow:${name}`, namespace },
-      rules: [
-        { apiGroups: [""], resources: ["endpoints"], verbs: ["get", "list", "watch", "create", "patch", "update"] },
-      ],
-    },
-    {
-      apiVersion: "rbac.authorization.k8s.io/v1",
-      kind: "RoleBinding",
-      metadata: { name: `event-flow:${name}`, namespace },
-      roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "Role", name: `event-flow:${name}` },
-      subjects: [{ kind: "ServiceAccount", name, namespace }],
-    },
-    {
-      apiVersion: "storage.k8s.io/v1",
-      kind: "StorageClass",
-      metadata: { name: "standard", annotations: { "storageclass.kubernetes.io/is-default-class": "true" } },
-      provisioner: "k8s.io/minikube-hostpath",
-      reclaimPolicy: "Delete",
-      volumeBindingMode: "Immediate",
-    },
-    {
-      apiVersion: "apps/v1",
-      kind: "Deployment",
-      metadata: { name, namespace, labels: { app: name } },
-      spec: {
-        selector: { matchLabels: { app: name } },
-        template: {
-          metadata: { labels: { app: name } },
-          spec: {
-            serviceAccountName: name,
-            containers: [
-              {
-                name,
-                image: storageProvisionerImage,
-                args: [volumes],
-                volumeMounts: [
-                  { name: "volumes", mountPath: volumes },
-                  { name: "tmp", mountPath: "/tmp" },
-                ],
-              },
-            ],
-            volumes: [
-              { name: "volumes", hostPath: { path: volumes, type: "DirectoryOrCreate" } },
-              { name: "tmp", emptyDir: {} },
-            ],
-          },
-        },
-      },
-    },
-  ];
-}
+/** Minikube's default storage class; the process `storage-provisioner` makes its volumes. */
+const storageClass = {
+  apiVersion: "storage.k8s.io/v1",
+  kind: "StorageClass",
+  metadata: { name: "standard", annotations: { "storageclass.kubernetes.io/is-default-class": "true" } },
+  provisioner: "k8s.io/minikube-hostpath",
+  reclaimPolicy: "Delete",
+  volumeBindingMode: "Immediate",
+};
 
 /** What every cluster has beside Kubernetes itself: names and volumes. */
 export function addons(cluster: Layout): string {
-  return JSON.stringify({ apiVersion: "v1", kind: "List", items: [...coreDns(cluster), ...storage(cluster)] });
+  return JSON.stringify({ apiVersion: "v1", kind: "List", items: [...coreDns(cluster), storageClass] });
 }

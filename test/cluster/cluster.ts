@@ -1,4 +1,14 @@
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { Resolver } from "node:dns/promises";
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { withLock } from "../tools/cache.ts";
 import * as tools from "../tools/go-tools.ts";
@@ -27,7 +37,7 @@ async function isReady(cluster: Layout): Promise<boolean> {
   try {
     await kubectl(cluster, "get", "--raw=/readyz", "--request-timeout=5s");
     await kubectl(cluster, "wait", "--for=condition=Ready", "node", "--all", "--timeout=1s");
-    return true;
+    return await answersNames(cluster);
   } catch {
     return false;
   }
@@ -70,6 +80,7 @@ export async function up(name: ClusterName): Promise<Layout> {
     writeKubeconfig(cluster, "admin", cluster.kubeconfig);
     await step("make the network namespace", () => createNetwork(cluster));
     group(cluster).create();
+    const startedAt = new Date();
     startParts(cluster, group(cluster));
     await waitForPart(cluster, "containerd", async () => {
       await capture("ctr", ["--address", containerdSocket(cluster), "version"]);
@@ -83,29 +94,17 @@ export async function up(name: ClusterName): Promise<Layout> {
           await kubectl(cluster, "get", "--raw=/readyz", "--request-timeout=5s");
           return true;
         });
-        await waitForPart(cluster, "kubelet", async () => {
-          await kubectl(cluster, "wait", "--for=condition=Ready", `node/${cluster.id}`, "--timeout=1s");
-          return true;
-        });
+        await waitForPart(cluster, "kubelet", () => hasReportedSince(cluster, startedAt));
       },
       cluster.logs,
     );
-    await step("start CoreDNS and the storage provisioner", async () => {
+    await step("start CoreDNS", async () => {
       await run(
         join(toolDir(tools.kubernetes), "kubectl"),
         [`--kubeconfig=${cluster.kubeconfig}`, "apply", "--server-side", "--force-conflicts", "-f", "-"],
         { log: join(cluster.logs, "addons.log"), input: addons(cluster) },
       );
-      await kubectl(cluster, "-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=60s");
-      await kubectl(
-        cluster,
-        "-n",
-        "kube-system",
-        "rollout",
-        "status",
-        "deployment/storage-provisioner",
-        "--timeout=60s",
-      );
+      await waitForPart(cluster, "kubelet", () => answersNames(cluster));
     });
     say(
       `The cluster ${cluster.id} is up after ${seconds(performance.now() - begun)} (kubeconfig: ${cluster.kubeconfig}).`,
@@ -114,7 +113,24 @@ export async function up(name: ClusterName): Promise<Layout> {
   return cluster;
 }
 
-async function waitForPart(cluster: Layout, part: string, probe: () => Promise<true>): Promise<void> {
+/** A cluster that was stopped shows what it was before, until kubelet reports anew. */
+async function hasReportedSince(cluster: Layout, time: Date): Promise<true | undefined> {
+  const ready = '{.status.conditions[?(@.type=="Ready")]';
+  const path = `jsonpath=${ready}.status} ${ready}.lastHeartbeatTime}`;
+  const [status, heartbeat = ""] = (await kubectl(cluster, "get", "node", cluster.id, "-o", path)).split(" ");
+  // Heartbeats are in whole seconds.
+  return status === "True" && new Date(heartbeat).getTime() >= time.getTime() - 1000 ? true : undefined;
+}
+
+/** Whether CoreDNS answers, asked from the host over its service's address: pods' network and kube-proxy work then, too. */
+async function answersNames(cluster: Layout): Promise<true> {
+  const resolver = new Resolver({ timeout: 500, tries: 1 });
+  resolver.setServers([cluster.dnsAddress]);
+  await resolver.resolve4("kubernetes.default.svc.cluster.local");
+  return true;
+}
+
+async function waitForPart(cluster: Layout, part: string, probe: () => Promise<true | undefined>): Promise<void> {
   const log = join(cluster.logs, `${part}.log`);
   await waitFor(part, 90, probe, () => `${log}:\n${tail(log)}`);
 }
@@ -146,7 +162,7 @@ async function stop(cluster: Layout): Promise<void> {
   await removeNetwork(cluster);
   rmSync(stateDir(cluster), { recursive: true, force: true });
   for (const socket of sockets) rmSync(socket, { force: true });
-  removeNotesOfNetworkPlugins(cluster);
+  removeNotes(cluster);
 }
 
 /** Containerd's shims listen on sockets in a folder that all containerds of a machine share. */
@@ -165,9 +181,14 @@ function shimSockets(cluster: Layout): string[] {
   });
 }
 
-/** Network plugins note what they did in a folder that all clusters of a machine share, under the network's name. */
-function removeNotesOfNetworkPlugins(cluster: Layout): void {
-  const notes = "/var/lib/cni/results";
-  if (!existsSync(notes)) return;
-  for (const note of readdirSync(notes).filter((name) => name.startsWith(`${cluster.id}-`))) rmSync(join(notes, note));
+/** Network plugins and kubelet leave notes in folders that all clusters of a machine share; these are this cluster's. */
+function removeNotes(cluster: Layout): void {
+  const isOurs = (content: string) => content.includes(`${cluster.dir}/`);
+  removeEach("/var/lib/cni/results", (path) => isOurs(readFileSync(path, "utf8")));
+  removeEach("/var/log/containers", (path) => lstatSync(path).isSymbolicLink() && isOurs(readlinkSync(path)));
+}
+
+function removeEach(dir: string, isOurs: (path: string) => boolean): void {
+  if (!existsSync(dir)) return;
+  for (const path of readdirSync(dir).map((name) => join(dir, name))) if (isOurs(path)) rmSync(path);
 }

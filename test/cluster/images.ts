@@ -14,7 +14,6 @@ import { ControlGroup } from "./processes.ts";
 
 export const pauseImage = "localhost/event-flow/pause:1";
 export const coreDnsImage = `registry.k8s.io/coredns/coredns:v${tools.versions.coredns}`;
-export const storageProvisionerImage = `gcr.io/k8s-minikube/storage-provisioner:v${tools.versions.minikube}`;
 
 /** The base that the services' Dockerfile names. */
 const nodeImage = `node:${nodeVersion}-trixie-slim`;
@@ -47,11 +46,6 @@ function programImages(): ProgramImage[] {
   return [
     { image: pauseImage, program: join(toolDir(tools.pause), "pause"), as: "pause" },
     { image: coreDnsImage, program: join(toolDir(tools.coredns), "coredns"), as: "coredns" },
-    {
-      image: storageProvisionerImage,
-      program: join(toolDir(tools.storageProvisioner), "storage-provisioner"),
-      as: "storage-provisioner",
-    },
     ...tools.daprParts.map(daprImage),
   ];
 }
@@ -130,7 +124,7 @@ async function importRoot(root: Artifact, image: string, log: string, change: re
 
 /** All images that the cluster needs besides the services' own, in one archive `images.tar`. */
 function standInImages(): Artifact {
-  const inputs = [servers, tools.pause, tools.coredns, tools.storageProvisioner, tools.dapr];
+  const inputs = [servers, tools.pause, tools.coredns, tools.dapr];
   const names = [...programImages().map(({ image }) => image), ...serverImages.map(({ image }) => image)];
   return {
     name: "images",

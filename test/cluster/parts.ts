@@ -60,6 +60,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
     runtime_type = "io.containerd.runc.v2"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
       SystemdCgroup = false
+      Root = "${stateDir(cluster)}/runc"
 
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
@@ -158,6 +159,8 @@ export function startParts(cluster: Layout, group: ControlGroup): void {
     `--client-ca-file=${pki("ca.crt")}`,
     `--tls-cert-file=${pki("apiserver.crt")}`,
     `--tls-private-key-file=${pki("apiserver.key")}`,
+    // Node names are no names of this machine's DNS.
+    "--kubelet-preferred-address-types=InternalIP",
     `--kubelet-certificate-authority=${pki("ca.crt")}`,
     `--kubelet-client-certificate=${pki("apiserver-kubelet-client.crt")}`,
     `--kubelet-client-key=${pki("apiserver-kubelet-client.key")}`,
@@ -175,6 +178,10 @@ export function startParts(cluster: Layout, group: ControlGroup): void {
   start("kube-scheduler", join(kubernetes, "kube-scheduler"), [
     `--kubeconfig=${kubeconfig("scheduler")}`,
     "--leader-elect=false",
+  ]);
+  start("storage-provisioner", join(toolDir(tools.storageProvisioner), "storage-provisioner"), [
+    cluster.kubeconfig,
+    join(cluster.dir, "volumes"),
   ]);
   start("kubelet", join(kubernetes, "kubelet"), [
     `--config=${writeKubeletConfig(cluster)}`,

@@ -1,14 +1,29 @@
-// Minikube's own storage provisioner, for the class that Minikube calls "standard"; it keeps volumes in the folder that is its
-// one argument.
+// Minikube's storage provisioner as a process beside the cluster: its arguments are a kubeconfig and the folder for the volumes.
+// (Minikube's own main elects a leader by a lock that the client library of its version no longer has.)
 package main
 
 import (
+	"context"
 	"log"
 	"os"
 
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/minikube/pkg/storage"
+	"sigs.k8s.io/sig-storage-lib-external-provisioner/v6/controller"
 )
 
 func main() {
-	log.Fatal(storage.StartStorageProvisioner(os.Args[1]))
+	config, err := clientcmd.BuildConfigFromFlags("", os.Args[1])
+	if err != nil {
+		log.Fatal(err)
+	}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		log.Fatal(err)
+	}
+	provisioner := storage.NewHostPathProvisioner(os.Args[2])
+	controller.NewProvisionController(
+		client, "k8s.io/minikube-hostpath", provisioner, "v1.34.0", controller.LeaderElection(false),
+	).Run(context.Background())
 }

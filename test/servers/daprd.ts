@@ -55,12 +55,19 @@ export async function startDaprd(options: DaprdOptions): Promise<Daprd> {
             authType: "none",
             initialOffset: "oldest",
             // Dapr's default of 5 s would make each test of a retry as slow.
-            consumeRetryInterval: "200ms",
+            backOffDuration: "200ms",
           }),
         ]),
     ...(valkey === undefined
       ? []
-      : [component(components.stateStore, "state.redis", { redisHost: valkey, redisPassword: "" })]),
+      : [
+          component(components.stateStore, "state.redis", {
+            redisHost: valkey,
+            redisPassword: "",
+            // As above: a call to a store that is down otherwise takes 3 s.
+            redisMaxRetryInterval: "100ms",
+          }),
+        ]),
   ];
   writeFileSync(join(resources, "components.yaml"), manifests.map((manifest) => stringify(manifest)).join("---\n"));
   const server = await startServer({

@@ -26,8 +26,8 @@ const apps = join(import.meta.dirname, "..", "..", "apps");
 /** The key that signs tests' bearer tokens. */
 export const jwtSecret = "0123456789abcdef0123456789abcdef";
 
-function spawnService(folder: string, env: Readonly<Record<string, string>>): ChildProcess {
-  const [program, ...args] = [...dieWithParent, process.execPath, join(apps, folder, "src", "server.ts")];
+function spawnService(folder: string, env: Readonly<Record<string, string>>, entry = "src/server.ts"): ChildProcess {
+  const [program, ...args] = [...dieWithParent, process.execPath, join(apps, folder, entry)];
   return spawn(program, args, { env, stdio: ["ignore", "pipe", "pipe"] });
 }
 
@@ -47,9 +47,9 @@ export async function startService(
   folder: string,
   port: number,
   env: Readonly<Record<string, string>>,
-  { listening = true } = {},
+  { listening = true, entry }: { listening?: boolean; entry?: string } = {},
 ): Promise<Service> {
-  const child = spawnService(folder, { PORT: String(port), JWT_SECRET: jwtSecret, ...env });
+  const child = spawnService(folder, { PORT: String(port), JWT_SECRET: jwtSecret, ...env }, entry);
   let output = "";
   const log: LogLine[] = [];
   let rest = "";

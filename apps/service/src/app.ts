@@ -90,11 +90,17 @@ export async function createApp({ title, description, logLevel, jwtSecret, secre
 }
 
 async function checkAll(readiness: AppOptions["readiness"]): Promise<void> {
-  const checks = Object.entries(readiness);
-  const results = await Promise.allSettled(checks.map(async ([, check]) => check()));
-  const failed = checks.flatMap(([name], index) => (results[index]?.status === "rejected" ? [name] : []));
-  if (failed.length > 0) {
-    const reasons = results.flatMap((result) => (result.status === "rejected" ? [result.reason as unknown] : []));
-    throw new HttpError(503, `Not ready: ${failed.join(", ")}`, { cause: new AggregateError(reasons) });
+  const failures: { name: string; reason: string }[] = [];
+  await Promise.all(
+    Object.entries(readiness).map(([name, check]) =>
+      check().catch((error: unknown) => {
+        failures.push({ name, reason: error instanceof Error ? error.message : String(error) });
+      }),
+    ),
+  );
+  if (failures.length > 0) {
+    throw new HttpError(503, `Not ready: ${failures.map(({ name }) => name).join(", ")}`, {
+      cause: new Error(failures.map(({ name, reason }) => `${name}: ${reason}`).join("; ")),
+    });
   }
 }

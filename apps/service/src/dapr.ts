@@ -94,11 +94,16 @@ export class DaprClient {
       });
       return true;
     } catch (error) {
-      if (error instanceof DaprError && error.status === 409) {
+      if (error instanceof DaprError && (error.status === 409 || (await this.#wasCreated(key, etag)))) {
         return false;
       }
       throw error;
     }
+  }
+
+  /** Without an ETag to compare, Dapr reports that another was first with a new key as a failure of the store (500). */
+  async #wasCreated(key: string, etag: string | undefined): Promise<boolean> {
+    return etag === undefined && (await this.getState(key)).etag !== undefined;
   }
 
   /** Resolves if the sidecar can be called: its Components are loaded (it may still wait for the app's own port). */

@@ -1,0 +1,58 @@
+/** A service whose routes fail in every way, for the tests of what all services share. */
+import { z } from "zod";
+import {
+  createApp,
+  DaprError,
+  HttpError,
+  readEnvironment,
+  requireOwner,
+  secret,
+  serve,
+  serviceEnvironment,
+  startOrExit,
+  userIdSchema,
+} from "../src/index.ts";
+
+await startOrExit(async () => {
+  const config = readEnvironment({ ...serviceEnvironment(8000), SECRET: z.string().meta(secret) }, process.env);
+  const { SECRET } = config;
+  let broken = false;
+  const app = await createApp({
+    title: "Failing",
+    description: "Fails",
+    logLevel: config.LOG_LEVEL,
+    jwtSecret: config.JWT_SECRET,
+    secrets: [SECRET, "short"],
+    readiness: {
+      first: () => (broken ? Promise.reject(new Error("the first is broken")) : Promise.resolve()),
+      second: () => Promise.resolve(),
+    },
+  });
+
+  app.get("/break", () => {
+    broken = true;
+    return {};
+  });
+  app.post("/echo", { schema: { body: z.strictObject({ name: z.string().min(1) }) } }, ({ body }) => body);
+  app.get("/known", () => {
+    throw new HttpError(503, "Come back later", { cause: new Error(SECRET) });
+  });
+  app.get("/dapr", () => {
+    throw new DaprError("publish to a", "ERR: it is down", { status: 500, errorCode: "ERR" });
+  });
+  app.get("/unknown", () => {
+    throw Object.assign(new Error(`connecting to ${SECRET} was not possible`), { url: SECRET });
+  });
+  app.get("/crash", () => {
+    setImmediate(() => {
+      throw new Error(`${SECRET} is not what was expected`);
+    });
+    return {};
+  });
+  await app.register((scope, _options, done) => {
+    scope.addHook("onRequest", requireOwner);
+    scope.get("/of/:user_id", { schema: { params: z.object({ user_id: userIdSchema }) } }, ({ params }) => params);
+    done();
+  });
+  await serve(app, config.PORT);
+});

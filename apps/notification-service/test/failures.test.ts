@@ -87,20 +87,20 @@ test("while the state store is down events are retried, and once it is back they
   expect(body.map(({ task_id }) => task_id)).toEqual([2, 1]);
 });
 
-test("without its sidecar it is not ready, and lives", async () => {
-  await daprd.kill();
-  expect((await call("GET", `${service.url}/ready`)).body).toMatchObject({ message: "Not ready: sidecar" });
-  expect((await call("GET", `${service.url}/health`)).status).toBe(200);
-  await daprd.start();
-  expect((await call("GET", `${service.url}/ready`)).status).toBe(200);
-});
-
 test("an event that comes while the service restarts is delivered afterwards", async () => {
   expect(await service.stop()).toBe(0);
   const event = taskDeleted(4);
   await publish(event);
   service = await startService(services.notificationService.name, port, environment);
   await notified(event.id);
+});
+
+test("without its sidecar it is not ready, and lives", async () => {
+  await daprd.kill();
+  expect((await call("GET", `${service.url}/ready`)).body).toMatchObject({ message: "Not ready: sidecar" });
+  expect((await call("GET", `${service.url}/health`)).status).toBe(200);
+  await daprd.start();
+  expect((await call("GET", `${service.url}/ready`)).status).toBe(200);
 });
 
 test("a wrong environment ends the process with every problem named", async () => {

@@ -31,8 +31,8 @@ const errors = {
   400: validationErrorSchema.describe("The request is malformed"),
   401: errorSchema.describe("No valid bearer token"),
   403: errorSchema.describe("The token is another user's"),
-  404: errorSchema.describe("No such task"),
-  503: errorSchema.describe("A backing service cannot be reached; nothing was changed, try again later"),
+  404: errorSchema.describe("There is no such resource"),
+  503: errorSchema.describe("A backing service cannot be reached; try again later"),
 };
 
 /** The error responses that a route documents. */

@@ -1,4 +1,4 @@
-import { components, services } from "@event-flow/events";
+import { components, secrets, services } from "@event-flow/events";
 import { AppSecrets } from "./components/app-secrets.ts";
 import { Broker } from "./components/broker.ts";
 import { Cluster } from "./components/cluster.ts";
@@ -59,7 +59,13 @@ const state = new DaprComponent(
 const withSidecar = { ...inCluster, dependsOn: [dapr, pubsub, state, database, appSecrets] };
 const common = {
   namespace,
-  secretRevisions: [appSecrets.revision, broker.revision, stateStore.revision],
+  revisions: {
+    [secrets.todo.name]: appSecrets.revision,
+    [secrets.redis.name]: stateStore.revision,
+    ...(broker.revision === undefined ? {} : { [secrets.redpanda.name]: broker.revision }),
+    [components.pubsub]: pubsub.revision,
+    [components.stateStore]: state.revision,
+  },
   highlyAvailable,
 };
 const backendService = new DaprService(

@@ -1,7 +1,7 @@
 import { secrets } from "@event-flow/events";
-import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import * as random from "@pulumi/random";
+import { VersionedSecret } from "./versioned-secret.ts";
 
 export interface AppSecretsArgs {
   /** The namespace of the services. */
@@ -13,7 +13,7 @@ export interface AppSecretsArgs {
 
 /** The secret values that the services themselves need. */
 export class AppSecrets extends pulumi.ComponentResource {
-  /** Another value when one of the secret values changed. Pods read them only when they start. */
+  /** Another value when one of the secret values changed. */
   readonly revision: pulumi.Output<string>;
 
   constructor(name: string, args: AppSecretsArgs, opts?: pulumi.ComponentResourceOptions) {
@@ -21,18 +21,17 @@ export class AppSecrets extends pulumi.ComponentResource {
 
     const { name: secretName, keys } = secrets.todo;
     const jwtSecret = new random.RandomPassword(`${name}-jwt`, { length: 64, special: false }, { parent: this });
-    const secret = new k8s.core.v1.Secret(
+    const secret = new VersionedSecret(
       `${name}-todo`,
       {
-        metadata: { name: secretName, namespace: args.namespace },
-        stringData: { [keys.databaseUrl]: args.databaseUrl, [keys.jwtSecret]: jwtSecret.result },
+        namespace: args.namespace,
+        secretName,
+        data: { [keys.databaseUrl]: args.databaseUrl, [keys.jwtSecret]: jwtSecret.result },
       },
       { parent: this },
     );
 
-    // Pulumi replaces a Kubernetes secret whose data changes, so its uid says as much as a hash of the data would, and
-    // nothing about the data.
-    this.revision = secret.metadata.uid;
+    this.revision = secret.revision;
     this.registerOutputs({ revision: this.revision });
   }
 }

@@ -1,9 +1,9 @@
 import { secrets } from "@event-flow/events";
-import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import type { Site } from "./cluster.ts";
 import type { BrokerConnection } from "./dapr-component.ts";
 import { StatefulServer, type StatefulServerArgs } from "./stateful-server.ts";
+import { VersionedSecret } from "./versioned-secret.ts";
 import { images } from "./versions.ts";
 
 export interface BrokerArgs {
@@ -19,8 +19,8 @@ export class Broker extends pulumi.ComponentResource {
   /** How to reach it. */
   readonly connection: BrokerConnection;
 
-  /** Another value when the credentials changed. Sidecars read them only when they start. */
-  readonly revision: pulumi.Output<string>;
+  /** Another value when the credentials changed; `undefined` when there are none. */
+  readonly revision: pulumi.Output<string> | undefined;
 
   constructor(name: string, args: BrokerArgs, opts?: pulumi.ComponentResourceOptions) {
     super("event-flow:broker:Broker", name, {}, opts);
@@ -34,18 +34,15 @@ export class Broker extends pulumi.ComponentResource {
           { parent: this },
         );
         this.connection = { brokers: [server.address], auth: { type: "none" } };
-        this.revision = pulumi.output("none");
+        this.revision = undefined;
         break;
       }
       case "prod": {
         const { brokers, username, password, mechanism, ca } = site.settings.redpanda;
         const { name: secretName, keys } = secrets.redpanda;
-        const secret = new k8s.core.v1.Secret(
+        const secret = new VersionedSecret(
           `${name}-credentials`,
-          {
-            metadata: { name: secretName, namespace },
-            stringData: { [keys.username]: username, [keys.password]: password },
-          },
+          { namespace, secretName, data: { [keys.username]: username, [keys.password]: password } },
           { parent: this },
         );
         this.connection = {
@@ -58,7 +55,7 @@ export class Broker extends pulumi.ComponentResource {
             ca,
           },
         };
-        this.revision = secret.metadata.uid;
+        this.revision = secret.revision;
         break;
       }
     }

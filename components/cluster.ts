@@ -52,6 +52,7 @@ export class Cluster extends pulumi.ComponentResource {
           {
             context: settings.kubeContext,
             ...(settings.kubeconfig === undefined ? {} : { kubeconfig: settings.kubeconfig }),
+            ...secretsInPlace,
             // Minikube's API server moves to another port with each start; what it runs does not.
             clusterIdentifier: settings.kubeContext,
           },
@@ -74,6 +75,7 @@ export class Cluster extends pulumi.ComponentResource {
           `${name}-provider`,
           {
             kubeconfig: freshKubeconfig(cluster, this),
+            ...secretsInPlace,
             // A kubeconfig with another token in it is the same cluster's.
             clusterIdentifier: cluster.id,
           },
@@ -170,6 +172,12 @@ export class Cluster extends pulumi.ComponentResource {
     ).metadata.name;
   }
 }
+
+/**
+ * A secret whose values change is updated. Else the provider would replace it, and with it every Deployment that has
+ * anything of it: all the pods of a service would be gone before there are new ones.
+ */
+const secretsInPlace = { enableSecretMutable: true };
 
 /** The kubeconfig with a token of today: the one in the cluster's own outputs is as old as they are, and lives a week. */
 function freshKubeconfig(cluster: digitalocean.KubernetesCluster, parent: pulumi.Resource): pulumi.Output<string> {

@@ -1,5 +1,6 @@
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
+import { createHash } from "node:crypto";
 import type { SaslMechanism } from "./settings.ts";
 
 /** A key of a Kubernetes secret in the Component's namespace. Dapr's operator resolves it; the sidecar needs no right. */
@@ -108,6 +109,9 @@ export class DaprComponent extends pulumi.ComponentResource {
   /** The name that the services use it by. */
   readonly componentName: pulumi.Output<string>;
 
+  /** The same exactly as long as its setting up is. Sidecars read that only when they start. */
+  readonly revision: pulumi.Output<string>;
+
   constructor(name: string, args: DaprComponentArgs, opts?: pulumi.ComponentResourceOptions) {
     super("event-flow:dapr:Component", name, {}, opts);
 
@@ -124,6 +128,10 @@ export class DaprComponent extends pulumi.ComponentResource {
     );
 
     this.componentName = manifest.metadata.name;
-    this.registerOutputs({ componentName: this.componentName });
+    // The manifest's id is in it so that nobody has the new revision before the manifest is the new one.
+    this.revision = pulumi
+      .all([pulumi.output(args.metadata), manifest.id])
+      .apply(([metadata]) => createHash("sha256").update(JSON.stringify(metadata)).digest("hex").slice(0, 16));
+    this.registerOutputs({ componentName: this.componentName, revision: this.revision });
   }
 }

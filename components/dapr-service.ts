@@ -19,8 +19,8 @@ export interface DaprServiceArgs {
   /** The keys of `todo-secrets` that it gets, each as an environment variable. */
   readonly secretVariables: readonly SecretVariable[];
 
-  /** The revisions of the secrets that it or its sidecar reads when they start: another one makes new pods. */
-  readonly secretRevisions: readonly pulumi.Input<string>[];
+  /** The revisions of what it or its sidecar reads only when they start: another one makes new pods. */
+  readonly revisions: Readonly<Record<string, pulumi.Input<string>>>;
 
   /** Files from a secret. @default none */
   readonly files?: SecretFiles | undefined;
@@ -74,7 +74,9 @@ export class DaprService extends pulumi.ComponentResource {
               labels,
               annotations: {
                 ...sidecarAnnotations(identity),
-                "event-flow/secret-revisions": pulumi.all([...args.secretRevisions]).apply((all) => all.join(",")),
+                ...Object.fromEntries(
+                  Object.entries(args.revisions).map(([of, revision]) => [`event-flow/revision-of-${of}`, revision]),
+                ),
               },
             },
             spec: {
@@ -182,7 +184,10 @@ export class DaprService extends pulumi.ComponentResource {
     this.address =
       loadBalancer === undefined
         ? pulumi.output(undefined)
-        : service.status.loadBalancer.ingress.apply(([ingress]) => ingress?.ip);
+        : service.status.loadBalancer.ingress.apply(
+            // In a preview there is no status yet, whatever the type says.
+            (ingresses: { ip: string }[] | undefined) => ingresses?.[0]?.ip,
+          );
     this.registerOutputs({ serviceName: this.serviceName, address: this.address });
   }
 }

@@ -1,11 +1,11 @@
 import { secrets } from "@event-flow/events";
 import * as digitalocean from "@pulumi/digitalocean";
-import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import * as random from "@pulumi/random";
 import type { Site } from "./cluster.ts";
 import type { RedisConnection } from "./dapr-component.ts";
 import { StatefulServer } from "./stateful-server.ts";
+import { VersionedSecret } from "./versioned-secret.ts";
 import { images } from "./versions.ts";
 
 export interface StateStoreArgs {
@@ -21,7 +21,7 @@ export class StateStore extends pulumi.ComponentResource {
   /** How to reach it. */
   readonly connection: RedisConnection;
 
-  /** Another value when what is needed to reach it changed. Sidecars read it only when they start. */
+  /** Another value when its address or its password changed. */
   readonly revision: pulumi.Output<string>;
 
   constructor(name: string, args: StateStoreArgs, opts?: pulumi.ComponentResourceOptions) {
@@ -31,12 +31,9 @@ export class StateStore extends pulumi.ComponentResource {
     const { redis } = secrets;
 
     const credentials = (host: pulumi.Input<string>, password: pulumi.Input<string>) =>
-      new k8s.core.v1.Secret(
+      new VersionedSecret(
         `${name}-credentials`,
-        {
-          metadata: { name: redis.name, namespace },
-          stringData: { [redis.keys.host]: host, [redis.keys.password]: password },
-        },
+        { namespace, secretName: redis.name, data: { [redis.keys.host]: host, [redis.keys.password]: password } },
         { parent: this },
       );
 
@@ -48,12 +45,13 @@ export class StateStore extends pulumi.ComponentResource {
           { parent: this },
         );
         const secret = credentials(`${serverName}:${port}`, password.result);
-        const configuration = new k8s.core.v1.Secret(
+        const configuration = new VersionedSecret(
           `${name}-configuration`,
           {
-            metadata: { name: "redis-configuration", namespace },
+            namespace,
+            secretName: "redis-configuration",
             // A file, as arguments are there for all to read.
-            stringData: { [configurationFile]: valkeyConfiguration(password.result) },
+            data: { [configurationFile]: valkeyConfiguration(password.result) },
           },
           { parent: this },
         );
@@ -69,19 +67,19 @@ export class StateStore extends pulumi.ComponentResource {
             env: [
               {
                 name: "REDISCLI_AUTH",
-                valueFrom: { secretKeyRef: { name: secret.metadata.name, key: redis.keys.password } },
+                valueFrom: { secretKeyRef: { name: secret.secretName, key: redis.keys.password } },
               },
             ],
             readyWhen: ["sh", "-c", "valkey-cli ping | grep -q PONG"],
             dataPath: "/data",
-            files: { path: configurationPath, secretName: configuration.metadata.name },
-            madeOf: configuration.metadata.uid,
+            files: { path: configurationPath, secretName: configuration.secretName },
+            madeOf: configuration.revision,
             resources: { requests: { cpu: "20m", memory: "32Mi" }, limits: { memory: "256Mi" } },
           },
           { parent: this },
         );
         this.connection = { ...secretKeys, tls: false };
-        this.revision = secret.metadata.uid;
+        this.revision = secret.revision;
         break;
       }
       case "prod": {
@@ -117,7 +115,7 @@ export class StateStore extends pulumi.ComponentResource {
         );
         const secret = credentials(pulumi.interpolate`${valkey.privateHost}:${valkey.port}`, valkey.password);
         this.connection = { ...secretKeys, tls: true };
-        this.revision = secret.metadata.uid;
+        this.revision = secret.revision;
         break;
       }
     }

@@ -8,6 +8,9 @@ beforeAll(async () => {
   dev = await runProgram(devConfig);
 }, 60_000);
 
+/** Tells one content from another, and nothing of it. */
+const revision: unknown = expect.stringMatching(/^[0-9a-f]{16}$/);
+
 test("is made of exactly these resources", () => {
   const inventory = dev.resources.map(({ parent, name, type }) => `${parent} > ${name}: ${type}`).sort();
   expect(inventory).toEqual([
@@ -44,11 +47,17 @@ test("is made of exactly these resources", () => {
     "notification-service > notification-service-service: kubernetes:core/v1:Service",
     "pubsub > pubsub-manifest: kubernetes:dapr.io/v1alpha1:Component",
     "secrets > secrets-jwt: random:index/randomPassword:RandomPassword",
-    "secrets > secrets-todo: kubernetes:core/v1:Secret",
-    "state-store > state-store-configuration: kubernetes:core/v1:Secret",
-    "state-store > state-store-credentials: kubernetes:core/v1:Secret",
+    "secrets > secrets-todo: event-flow:secrets:VersionedSecret",
+    "secrets-todo > secrets-todo-key: random:index/randomPassword:RandomPassword",
+    "secrets-todo > secrets-todo-secret: kubernetes:core/v1:Secret",
+    "state-store > state-store-configuration: event-flow:secrets:VersionedSecret",
+    "state-store > state-store-credentials: event-flow:secrets:VersionedSecret",
     "state-store > state-store-password: random:index/randomPassword:RandomPassword",
     "state-store > state-store-server: event-flow:server:StatefulServer",
+    "state-store-configuration > state-store-configuration-key: random:index/randomPassword:RandomPassword",
+    "state-store-configuration > state-store-configuration-secret: kubernetes:core/v1:Secret",
+    "state-store-credentials > state-store-credentials-key: random:index/randomPassword:RandomPassword",
+    "state-store-credentials > state-store-credentials-secret: kubernetes:core/v1:Secret",
     "state-store-server > state-store-server-service: kubernetes:core/v1:Service",
     "state-store-server > state-store-server-set: kubernetes:apps/v1:StatefulSet",
     "statestore > statestore-manifest: kubernetes:dapr.io/v1alpha1:Component",
@@ -61,6 +70,7 @@ test("deploys everything by the cluster's own provider", () => {
     context: "minikube",
     kubeconfig: fixture("kubeconfig.yaml"),
     clusterIdentifier: "minikube",
+    enableSecretMutable: "true",
   });
   const strays = dev.resources.filter(({ type, provider }) => type.startsWith("kubernetes:") && provider === "");
   expect(strays).toEqual([]);
@@ -184,6 +194,9 @@ describe("secrets", () => {
     expect(Object.fromEntries(passwords.map(({ name, inputs }) => [name, inputs]))).toEqual({
       "database-password": { length: 32, special: false },
       "secrets-jwt": { length: 64, special: false },
+      "secrets-todo-key": { length: 32, special: false },
+      "state-store-configuration-key": { length: 32, special: false },
+      "state-store-credentials-key": { length: 32, special: false },
       "state-store-password": { length: 32, special: false },
     });
   });
@@ -219,7 +232,7 @@ describe("secrets", () => {
 
   test("are in plain nowhere", () => {
     // What is marked as a secret does not show in JSON.
-    expect(JSON.stringify([dev.resources, dev.outputs])).not.toMatch(/<[\w-]+-(password|jwt)>/);
+    expect(JSON.stringify([dev.resources, dev.outputs])).not.toMatch(/<[\w-]+-(password|jwt|key)>/);
   });
 });
 
@@ -315,7 +328,7 @@ describe("servers in the cluster", () => {
       ],
     });
     expect(template.spec["volumes"]).toEqual([{ name: "files", secret: { secretName: "redis-configuration" } }]);
-    expect(template.metadata.annotations).toEqual({ "event-flow/made-of": "<uid of state-store-configuration>" });
+    expect(template.metadata.annotations).toEqual({ "event-flow/made-of": revision });
   });
 
   test("PostgreSQL, with a user and a database of the backend's own", () => {
@@ -395,7 +408,10 @@ describe.each([
             "dapr.io/disable-builtin-k8s-secret-store": "true",
             "dapr.io/block-shutdown-duration": "10s",
             "dapr.io/graceful-shutdown-seconds": "10",
-            "event-flow/secret-revisions": "<uid of secrets-todo>,none,<uid of state-store-credentials>",
+            "event-flow/revision-of-todo-secrets": revision,
+            "event-flow/revision-of-redis-credentials": revision,
+            "event-flow/revision-of-kafka-pubsub": revision,
+            "event-flow/revision-of-statestore": revision,
           },
         },
         spec: {
@@ -501,6 +517,12 @@ describe("with other settings", () => {
     });
     expect(spec.template.spec.securityContext).toMatchObject({ runAsUser: 1000, fsGroup: 1000 });
     expect(kafka.resource("broker-server-service").inputs["metadata"]).toMatchObject({ name: "kafka" });
+    // The sidecars read the broker's address only when they start.
+    const revisionOf = (run: Run) =>
+      (run.resource("backend-deployment").inputs["spec"] as Workload).template.metadata.annotations?.[
+        "event-flow/revision-of-kafka-pubsub"
+      ];
+    expect(revisionOf(kafka)).not.toBe(revisionOf(dev));
     const pubsub = kafka.resource("pubsub-manifest").inputs["spec"] as { metadata: unknown[] };
     expect(pubsub.metadata).toContainEqual({ name: "brokers", value: "kafka:9092" });
   });

@@ -30,13 +30,17 @@ test("is made of what dev is made of, but for this", () => {
     "dev   database > database-server: event-flow:server:StatefulServer",
     "dev   database-server > database-server-service: kubernetes:core/v1:Service",
     "dev   database-server > database-server-set: kubernetes:apps/v1:StatefulSet",
-    "dev   state-store > state-store-configuration: kubernetes:core/v1:Secret",
+    "dev   state-store > state-store-configuration: event-flow:secrets:VersionedSecret",
     "dev   state-store > state-store-password: random:index/randomPassword:RandomPassword",
     "dev   state-store > state-store-server: event-flow:server:StatefulServer",
+    "dev   state-store-configuration > state-store-configuration-key: random:index/randomPassword:RandomPassword",
+    "dev   state-store-configuration > state-store-configuration-secret: kubernetes:core/v1:Secret",
     "dev   state-store-server > state-store-server-service: kubernetes:core/v1:Service",
     "dev   state-store-server > state-store-server-set: kubernetes:apps/v1:StatefulSet",
     "prod  backend > backend-budget: kubernetes:policy/v1:PodDisruptionBudget",
-    "prod  broker > broker-credentials: kubernetes:core/v1:Secret",
+    "prod  broker > broker-credentials: event-flow:secrets:VersionedSecret",
+    "prod  broker-credentials > broker-credentials-key: random:index/randomPassword:RandomPassword",
+    "prod  broker-credentials > broker-credentials-secret: kubernetes:core/v1:Secret",
     "prod  cluster > cluster-kubernetes: digitalocean:index/kubernetesCluster:KubernetesCluster (protected)",
     "prod  cluster > cluster-namespace: kubernetes:core/v1:Namespace",
     "prod  cluster > cluster-registry: digitalocean:index/containerRegistry:ContainerRegistry",
@@ -76,11 +80,10 @@ test("what both are made of differs in this", () => {
     const other = prod.resources.find(({ name }) => name === resource.name);
     return other === undefined ? [] : differences(resource.name, resource.inputs, other.inputs);
   });
-  // The namespace and the images' names are what one would think.
-  const telling = table.filter((row) => !/"default" → "event-flow"|\.image: /.test(row));
+  // The namespace, the images' names and what follows from secret values are what one would think.
+  const telling = table.filter((row) => !/"default" → "event-flow"|\.image: |revision-of-[\w-]+: /.test(row));
   expect(telling.sort().join("\n")).toMatchInlineSnapshot(`
     "backend-deployment.spec.replicas: 1 → 2
-    backend-deployment.spec.template.metadata.annotations.event-flow/secret-revisions: "<uid of secrets-todo>,none,<uid of state-store-credentials>" → "<uid of secrets-todo>,<uid of broker-credentials>,<uid of state-store-credentials>"
     backend-deployment.spec.template.spec.containers.0.volumeMounts.1: – → {"mountPath":"/etc/postgres-ca","name":"files","readOnly":true}
     backend-deployment.spec.template.spec.topologySpreadConstraints: – → [{"labelSelector":{"matchLabels":{"app":"backend"}},"matchLabelKeys":["pod-template-hash"],"maxSkew":1,"topologyKey":"kubernetes.io/hostname","whenUnsatisfiable":"ScheduleAnyway"}]
     backend-deployment.spec.template.spec.volumes.1: – → {"name":"files","secret":{"secretName":"postgres-ca"}}
@@ -98,16 +101,15 @@ test("what both are made of differs in this", () => {
     dapr-release.values.dapr_sidecar_injector.resources.limits.memory: "256Mi" → "1Gi"
     dapr-release.values.global.ha.enabled: false → true
     notification-service-deployment.spec.replicas: 1 → 2
-    notification-service-deployment.spec.template.metadata.annotations.event-flow/secret-revisions: "<uid of secrets-todo>,none,<uid of state-store-credentials>" → "<uid of secrets-todo>,<uid of broker-credentials>,<uid of state-store-credentials>"
     notification-service-deployment.spec.template.spec.topologySpreadConstraints: – → [{"labelSelector":{"matchLabels":{"app":"notification-service"}},"matchLabelKeys":["pod-template-hash"],"maxSkew":1,"topologyKey":"kubernetes.io/hostname","whenUnsatisfiable":"ScheduleAnyway"}]
     pubsub-manifest.spec.metadata.0.value: "redpanda:9092" → "seed-1.example.com:9092,seed-2.example.com:9092"
     pubsub-manifest.spec.metadata.3.value: "none" → "password"
     pubsub-manifest.spec.metadata.4: – → {"name":"saslUsername","secretKeyRef":{"key":"username","name":"redpanda-credentials"}}
     pubsub-manifest.spec.metadata.5: – → {"name":"saslPassword","secretKeyRef":{"key":"password","name":"redpanda-credentials"}}
     pubsub-manifest.spec.metadata.6: – → {"name":"saslMechanism","value":"SHA-256"}
-    secrets-todo.stringData.value.DATABASE_URL: "postgresql://todo:<database-password>@postgres:5432/todo" → "postgresql://todo:<database-user-password>@private-database-postgres:25060/todo?sslmode=verify-full&sslrootcert=/etc/postgres-ca/ca.crt"
-    state-store-credentials.stringData.value.host: "redis:6379" → "private-state-store-valkey:25060"
-    state-store-credentials.stringData.value.password: "<state-store-password>" → "<state-store-valkey-password>"
+    secrets-todo-secret.stringData.value.DATABASE_URL: "postgresql://todo:<database-password>@postgres:5432/todo" → "postgresql://todo:<database-user-password>@private-database-postgres:25060/todo?sslmode=verify-full&sslrootcert=/etc/postgres-ca/ca.crt"
+    state-store-credentials-secret.stringData.value.host: "redis:6379" → "private-state-store-valkey:25060"
+    state-store-credentials-secret.stringData.value.password: "<state-store-password>" → "<state-store-valkey-password>"
     statestore-manifest.spec.metadata.2.value: "false" → "true""
   `);
 });
@@ -135,6 +137,7 @@ test("Kubernetes is reached with a token of today, and is the same with one of t
   expect(prod.resource("cluster-provider").inputs).toEqual({
     kubeconfig: new Secret("<kubeconfig-token of event-flow-prod>"),
     clusterIdentifier: "cluster-kubernetes-id",
+    enableSecretMutable: "true",
   });
 });
 
@@ -233,7 +236,7 @@ describe("secrets", () => {
 
   test("are in plain nowhere", () => {
     // What is marked as a secret does not show in JSON.
-    const secretValues = /<do-token>|<kubeconfig-token|<[\w-]+-(password|jwt)>/;
+    const secretValues = /<do-token>|<kubeconfig-token|<[\w-]+-(password|jwt|key)>/;
     expect(JSON.stringify([prod.resources, prod.outputs])).not.toMatch(secretValues);
   });
 });

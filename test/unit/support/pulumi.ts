@@ -98,8 +98,8 @@ async function startRecording(stack: string): Promise<void> {
   await pulumi.runtime.setMocks(
     {
       newResource: (args) => {
-        const inputs = args.inputs as Record<string, unknown> & { metadata?: object };
-        return { id: `${args.name}-id`, state: { ...inputs, ...answer(args.type, args.name, inputs) } };
+        const inputs = args.inputs as Record<string, unknown>;
+        return { id: `${args.name}-id`, state: { ...inputs, ...answer(args.type, args.name) } };
       },
       call: ({ token, inputs }) => lookUp(token, inputs as Record<string, unknown>),
     },
@@ -108,7 +108,7 @@ async function startRecording(stack: string): Promise<void> {
   );
 }
 
-function answer(type: string, name: string, inputs: { metadata?: object }): Record<string, unknown> {
+function answer(type: string, name: string): Record<string, unknown> {
   switch (type) {
     case "random:index/randomPassword:RandomPassword":
       return { result: pulumi.secret(`<${name}>`) };
@@ -132,7 +132,7 @@ function answer(type: string, name: string, inputs: { metadata?: object }): Reco
     case "kubernetes:core/v1:Service":
       return { status: { loadBalancer: { ingress: [{ ip: "203.0.113.7" }] } } };
     default:
-      return inputs.metadata === undefined ? {} : { metadata: { ...inputs.metadata, uid: `<uid of ${name}>` } };
+      return {};
   }
 }
 

@@ -1,0 +1,126 @@
+import { spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+import { secrets, services, type ServiceIdentity } from "@event-flow/events";
+import { capture } from "../tools/run.ts";
+import { token } from "../servers/token.ts";
+
+/** How to reach a cluster that the stack is deployed to. */
+export interface Access {
+  readonly kubectl: string;
+  readonly context: string;
+  readonly namespace: string;
+  /** The environment of kubectl. */
+  readonly env: Readonly<Record<string, string>>;
+}
+
+export function kubectl(access: Access, ...args: string[]): Promise<string> {
+  return capture(access.kubectl, [`--context=${access.context}`, `--namespace=${access.namespace}`, ...args], {
+    env: access.env,
+  });
+}
+
+/** A local port that leads to a port of a pod or service for as long as it is open. */
+export interface Forward {
+  readonly url: string;
+  readonly close: () => void;
+}
+
+/** Opens a port of this machine's own choice. */
+export async function forward(access: Access, target: string, port: number): Promise<Forward> {
+  const child = spawn(
+    access.kubectl,
+    [`--context=${access.context}`, `--namespace=${access.namespace}`, "port-forward", target, `:${port}`],
+    { env: { ...process.env, ...access.env }, stdio: ["ignore", "pipe", "pipe"] },
+  );
+  let errors = "";
+  child.stderr.on("data", (chunk: Buffer) => (errors += chunk.toString()));
+  const close = () => child.kill();
+  process.once("exit", close);
+  const local = new Promise<string>((resolve, reject) => {
+    createInterface(child.stdout).on("line", (line) => {
+      const found = /^Forwarding from 127\.0\.0\.1:(\d+)/.exec(line)?.[1];
+      if (found !== undefined) resolve(found);
+    });
+    child.once("error", reject);
+    child.once("exit", () => {
+      reject(new Error(`kubectl port-forward ${target} ended before it was ready: ${errors}`));
+    });
+  });
+  return { url: `http://127.0.0.1:${await local}`, close };
+}
+
+/** Both services, reached from outside, and one new user of theirs. */
+export interface Client {
+  readonly userId: string;
+  readonly call: (service: "backend" | "notificationService", request: Call) => Promise<Answer>;
+  readonly close: () => void;
+}
+
+export interface Call {
+  readonly method?: string;
+  /** Below `/api/{user_id}`. */
+  readonly path: string;
+  readonly body?: unknown;
+  /** Whose resource is asked for. @default the user's own */
+  readonly owner?: string;
+  /** @default true */
+  readonly withToken?: boolean;
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly body: unknown;
+}
+
+export async function connect(access: Access, userId: string): Promise<Client> {
+  const { name, keys } = secrets.todo;
+  const encoded = await kubectl(access, "get", "secret", name, "-o", `jsonpath={.data.${keys.jwtSecret}}`);
+  const authorization = `Bearer ${token(
+    { sub: userId, exp: Math.floor(Date.now() / 1000) + 3600 },
+    Buffer.from(encoded, "base64").toString(),
+  )}`;
+  const forwards = {
+    backend: await forward(access, `service/${services.backend.name}`, 80),
+    notificationService: await forward(access, `service/${services.notificationService.name}`, 80),
+  };
+  return {
+    userId,
+    call: async (service, { method = "GET", path, body, owner = userId, withToken = true }) => {
+      const response = await fetch(`${forwards[service].url}/api/${owner}${path}`, {
+        method,
+        headers: {
+          ...(withToken ? { authorization } : {}),
+          ...(body === undefined ? {} : { "content-type": "application/json" }),
+        },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+        signal: AbortSignal.timeout(30_000),
+      });
+      const text = await response.text();
+      return { status: response.status, body: text === "" ? undefined : (JSON.parse(text) as unknown) };
+    },
+    close: () => {
+      for (const { close } of Object.values(forwards)) close();
+    },
+  };
+}
+
+/** A line of a service's log that tells of one event. */
+export interface LogLine {
+  /** Milliseconds since 1970. */
+  readonly time: number;
+  readonly level: number;
+  readonly msg: string;
+  readonly eventId: string;
+  readonly type: string;
+  readonly taskId: number;
+  readonly userId: string;
+}
+
+/** What a service logged about the events of one user, over all its pods. */
+export async function eventLog(access: Access, service: ServiceIdentity, userId: string): Promise<LogLine[]> {
+  const output = await kubectl(access, "logs", `--selector=app=${service.name}`, `--container=${service.name}`, "--tail=-1");
+  return output
+    .split("\n")
+    .filter((line) => line.includes(userId) && line.includes('"eventId"'))
+    .map((line) => JSON.parse(line) as LogLine);
+}

@@ -5,13 +5,14 @@ import { z } from "zod";
 const databaseUrl = "must be a URL like postgres://user:password@host:5432/database";
 
 function isPostgresUrl(value: string): boolean {
-  const url = URL.parse(value);
-  return (
-    url !== null &&
-    ["postgres:", "postgresql:"].includes(url.protocol) &&
-    url.hostname !== "" &&
-    url.pathname.length > 1
-  );
+  try {
+    const url = new URL(value);
+    // A percent sign that encodes nothing would fail only when connecting.
+    decodeURIComponent(`${url.username}${url.password}${url.pathname}`);
+    return ["postgres:", "postgresql:"].includes(url.protocol) && url.hostname !== "" && url.pathname.length > 1;
+  } catch {
+    return false;
+  }
 }
 
 const environment = {

@@ -52,6 +52,9 @@ test("a wrong value is shown, but never a secret one", () => {
   );
 });
 
-test.each(["", "db:5432/tasks", "postgres://db:5432", "postgres:///tasks"])("%j is no DATABASE_URL", (url) => {
-  expect(() => readConfig({ ...valid, DATABASE_URL: url })).toThrow(/DATABASE_URL is not valid/);
-});
+test.each(["", "db:5432/tasks", "postgres://db:5432", "postgres:///tasks", "postgres://u:100%@db/tasks"])(
+  "%j is no DATABASE_URL",
+  (url) => {
+    expect(() => readConfig({ ...valid, DATABASE_URL: url })).toThrow(/DATABASE_URL is not valid/);
+  },
+);

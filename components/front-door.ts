@@ -53,7 +53,7 @@ export class FrontDoor extends pulumi.ComponentResource {
       }
     }
 
-    this.registerOutputs({});
+    this.registerOutputs({ loadBalancer: this.loadBalancer });
   }
 
   /** The command, or the URL, that leads to the backend. */

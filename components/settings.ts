@@ -278,10 +278,11 @@ class ConfigReader {
   refuseUnknownKeys(): void {
     for (const key of this.#ownKeys()) {
       if (key in keys) continue;
+      const similar = nearest(key, Object.keys(keys));
+      const hint =
+        similar === undefined ? `Its keys: ${Object.keys(keys).join(", ")}.` : `Did you mean ${project}:${similar}?`;
       // Neither here nor anywhere else is the value of an unknown key told: it may be a secret.
-      this.problem(key, `is not a key of this project. Did you mean ${project}:${nearest(key, Object.keys(keys))}?`, {
-        do: "rm",
-      });
+      this.problem(key, `is not a key of this project. ${hint}`, { do: "rm" });
     }
   }
 
@@ -309,7 +310,7 @@ class ConfigReader {
     if (word === undefined) {
       this.problem(key, `is "${value}"; allowed: ${allowed.join(", ")}.`, {
         do: "set",
-        value: byDefault ?? nearest(value, allowed),
+        value: byDefault ?? nearest(value, allowed) ?? allowed[0],
       });
     }
     return word ?? byDefault;
@@ -464,8 +465,9 @@ function fromJson(text: string): unknown {
   }
 }
 
-/** The word that takes the fewest edits (insert, delete, replace a letter) to make of a mistyped one. */
+/** The word that a mistyped one was meant to be, if any is like it: at most a third of its letters are others. */
 function nearest<T extends string>(mistyped: string, words: readonly T[]): T | undefined {
+  /** How many letters must be put in, taken out or replaced. */
   const distance = (a: string, b: string): number => {
     let previous = Array.from({ length: b.length + 1 }, (_, column) => column);
     for (let row = 1; row <= a.length; row++) {
@@ -478,6 +480,8 @@ function nearest<T extends string>(mistyped: string, words: readonly T[]): T | u
     }
     return previous[b.length] ?? 0;
   };
-  const lower = mistyped.toLowerCase();
-  return [...words].sort((a, b) => distance(lower, a.toLowerCase()) - distance(lower, b.toLowerCase()))[0];
+  const [closest] = words
+    .map((word) => ({ word, edits: distance(mistyped.toLowerCase(), word.toLowerCase()) }))
+    .sort((a, b) => a.edits - b.edits);
+  return closest !== undefined && closest.edits <= mistyped.length / 3 ? closest.word : undefined;
 }

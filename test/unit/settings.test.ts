@@ -179,6 +179,15 @@ describe("a bad value is told with its key, what is allowed, and the command tha
     );
   });
 
+  test("an unknown key that is like no other, with all there are", () => {
+    expect(problems({ ...minimal, "event-flow:replicas": "3" })).toBe(
+      "  event-flow:replicas is not a key of this project. Its keys: environment, namespace, daprChart, images, " +
+        "kubeContext, kubeconfig, broker, region, nodes, domain, redpandaBrokers, redpandaUsername, redpandaPassword, " +
+        "redpandaMechanism, redpandaCa.\n" +
+        "    pulumi config rm event-flow:replicas --stack dev",
+    );
+  });
+
   test("an unknown key, without its value", () => {
     expect(problems({ ...minimal, "event-flow:redpandaPasword": "hunter2" })).not.toContain("hunter2");
   });

@@ -118,7 +118,13 @@ export interface LogLine {
 
 /** What a service logged about the events of one user, over all its pods. */
 export async function eventLog(access: Access, service: ServiceIdentity, userId: string): Promise<LogLine[]> {
-  const output = await kubectl(access, "logs", `--selector=app=${service.name}`, `--container=${service.name}`, "--tail=-1");
+  const output = await kubectl(
+    access,
+    "logs",
+    `--selector=app=${service.name}`,
+    `--container=${service.name}`,
+    "--tail=-1",
+  );
   return output
     .split("\n")
     .filter((line) => line.includes(userId) && line.includes('"eventId"'))

@@ -190,5 +190,12 @@ function removeNotes(cluster: Layout): void {
 
 function removeEach(dir: string, isOurs: (path: string) => boolean): void {
   if (!existsSync(dir)) return;
-  for (const path of readdirSync(dir).map((name) => join(dir, name))) if (isOurs(path)) rmSync(path);
+  for (const path of readdirSync(dir).map((name) => join(dir, name))) {
+    try {
+      if (isOurs(path)) rmSync(path);
+    } catch (error) {
+      // Another cluster has taken its own away meanwhile.
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    }
+  }
 }

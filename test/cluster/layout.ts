@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { cacheDir } from "../tools/cache.ts";
 
 /** The clusters that can run side by side on one machine; each has its own folder, namespace and address ranges. */
-export const clusterNames = ["dev", "test"] as const;
+export const clusterNames = ["dev", "test", "prod"] as const;
 
 export type ClusterName = (typeof clusterNames)[number];
 

@@ -25,13 +25,14 @@ function validity() {
   return { notBefore: new Date(now - 3600_000), notAfter: new Date(now + tenYears) };
 }
 
-/** Writes `<name>.crt` and `<name>.key` for one of Kubernetes' identities. */
-type Issue = (name: string, subject: string, addresses?: readonly x509.JsonGeneralName[]) => Promise<void>;
+/** Writes `<name>.crt` and `<name>.key`. */
+export type Issue = (name: string, subject: string, addresses?: readonly x509.JsonGeneralName[]) => Promise<void>;
 
-async function authority(dir: string): Promise<Issue> {
+/** Makes an authority, whose certificate is `ca.crt` in the folder, and returns how it issues others. */
+export async function authority(dir: string, commonName: string): Promise<Issue> {
   const caKeys = await keys();
   const ca = await x509.X509CertificateGenerator.createSelfSigned({
-    name: "CN=event-flow-ca",
+    name: `CN=${commonName}`,
     keys: caKeys,
     signingAlgorithm: algorithm,
     ...validity(),
@@ -67,7 +68,7 @@ export async function createPki(cluster: Layout): Promise<void> {
   const done = join(cluster.pki, "complete");
   if (existsSync(done)) return;
   mkdirSync(cluster.pki, { recursive: true, mode: 0o700 });
-  const issue = await authority(cluster.pki);
+  const issue = await authority(cluster.pki, "event-flow-ca");
   const ip = (value: string) => ({ type: "ip", value }) as const;
   const dns = (value: string) => ({ type: "dns", value }) as const;
   await issue("apiserver", "CN=kube-apiserver", [

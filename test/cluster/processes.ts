@@ -63,8 +63,8 @@ export class ControlGroup {
     }
   }
 
-  /** Starts a process that outlives this one, with its output in a log. */
-  start(command: readonly string[], log: string, env: Record<string, string> = {}): void {
+  /** Starts a process that outlives this one, with its output in a log; returns its id. */
+  start(command: readonly string[], log: string, env: Record<string, string> = {}): number {
     const groups = hierarchies().map((hierarchy) => join(hierarchy, this.name, "system", "cgroup.procs"));
     const join_ = 'for group in $GROUPS_TO_JOIN; do echo $$ > "$group"; done; unset GROUPS_TO_JOIN; exec "$@"';
     const output = openSync(log, "a");
@@ -75,6 +75,17 @@ export class ControlGroup {
     });
     closeSync(output);
     child.unref();
+    if (child.pid === undefined) throw new Error(`\`${command.join(" ")}\` could not be started (log: ${log})`);
+    return child.pid;
+  }
+
+  /** Ends one process of it, and resolves when it's gone. */
+  async endOne(pid: number): Promise<void> {
+    await waitFor(`process ${pid} of ${this.name} to end`, 30, () => {
+      if (!this.processes().includes(pid)) return Promise.resolve(true);
+      this.#signal([pid], "SIGKILL");
+      return Promise.resolve(undefined);
+    });
   }
 
   #path(): string {

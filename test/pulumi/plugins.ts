@@ -1,7 +1,8 @@
 /**
  * Puts together, in a directory of its own, what Pulumi's release archive and plugin downloads would have brought: the command
  * line with its language host beside it, and the providers in the plugin cache. The command line, the engine and the
- * Kubernetes provider are the real ones; the language host and the random provider are the stand-ins beside this file.
+ * Kubernetes provider are the real ones; the language host and the random provider are the stand-ins beside this file, that for
+ * DigitalOcean is in `../providers`.
  */
 import { chmod, copyFile, link, mkdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
@@ -21,6 +22,8 @@ export interface PulumiArgs {
   readonly passphrase: string;
   /** The `pulumi-resource-kubernetes` program. @default none, for stacks without Kubernetes resources */
   readonly kubernetesProvider?: string;
+  /** The folder of the account that the stand-in for DigitalOcean's provider works on. @default none, for stacks without */
+  readonly digitalocean?: string;
 }
 
 export interface Pulumi {
@@ -66,11 +69,16 @@ export async function installPulumi(args: PulumiArgs): Promise<Pulumi> {
     await symlink(path.resolve(args.kubernetesProvider), plugin);
   }
 
+  if (args.digitalocean !== undefined) {
+    await writeLauncher(await pluginPath(home, "digitalocean"), "../providers/digitalocean/provider.ts");
+  }
+
   return {
     cli,
     directory,
     env: {
       ...inheritedEnvironment(),
+      ...(args.digitalocean === undefined ? {} : { EVENT_FLOW_CLOUD: path.resolve(args.digitalocean) }),
       PATH: [bin, path.dirname(NODE), process.env["PATH"] ?? ""].join(path.delimiter),
       PULUMI_HOME: home,
       PULUMI_BACKEND_URL: pathToFileURL(state).href,

@@ -3,6 +3,7 @@ import { AppSecrets } from "./components/app-secrets.ts";
 import { Broker } from "./components/broker.ts";
 import { Cluster } from "./components/cluster.ts";
 import { DaprComponent, kafkaMetadata, redisMetadata } from "./components/dapr-component.ts";
+import { DaprConfiguration } from "./components/dapr-configuration.ts";
 import { DaprService } from "./components/dapr-service.ts";
 import { DaprControlPlane, readCrds } from "./components/dapr.ts";
 import { Database } from "./components/database.ts";
@@ -25,13 +26,14 @@ const inCluster = { providers: { kubernetes: cluster.provider } };
 
 const dapr = new DaprControlPlane("dapr", { chart: settings.daprChart, crds, highlyAvailable }, inCluster);
 
-const broker = new Broker("broker", { site, namespace }, inCluster);
+const images = new Images("images", { source: cluster.images });
+const broker = new Broker("broker", { site, namespace, image: images.backend }, inCluster);
 const stateStore = new StateStore("state-store", { site, namespace }, inCluster);
 const database = new Database("database", { site, namespace }, inCluster);
 const appSecrets = new AppSecrets("secrets", { namespace, databaseUrl: database.url }, inCluster);
 const frontDoor = new FrontDoor("front-door", { site });
-const images = new Images("images", { source: cluster.images });
 
+const configuration = new DaprConfiguration("configuration", { namespace }, { ...inCluster, dependsOn: dapr });
 const pubsub = new DaprComponent(
   "pubsub",
   {
@@ -59,6 +61,7 @@ const state = new DaprComponent(
 const withSidecar = { ...inCluster, dependsOn: [dapr, pubsub, state, database, appSecrets] };
 const common = {
   namespace,
+  configuration: configuration.configurationName,
   revisions: {
     [secrets.todo.name]: appSecrets.revision,
     [secrets.redis.name]: stateStore.revision,

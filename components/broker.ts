@@ -2,6 +2,7 @@ import { secrets } from "@event-flow/events";
 import * as pulumi from "@pulumi/pulumi";
 import type { Site } from "./cluster.ts";
 import type { BrokerConnection } from "./dapr-component.ts";
+import { oneTimeJob } from "./one-time-job.ts";
 import { StatefulServer, type StatefulServerArgs } from "./stateful-server.ts";
 import { VersionedSecret } from "./versioned-secret.ts";
 import { images } from "./versions.ts";
@@ -12,6 +13,9 @@ export interface BrokerArgs {
 
   /** The namespace of the services. */
   readonly namespace: pulumi.Input<string>;
+
+  /** The backend's image, which can check a broker. */
+  readonly image: pulumi.Input<string>;
 }
 
 /** What carries the events between the services: a broker that speaks Kafka's protocol. */
@@ -25,7 +29,7 @@ export class Broker extends pulumi.ComponentResource {
   constructor(name: string, args: BrokerArgs, opts?: pulumi.ComponentResourceOptions) {
     super("event-flow:broker:Broker", name, {}, opts);
 
-    const { site, namespace } = args;
+    const { site, namespace, image } = args;
     switch (site.environment) {
       case "dev": {
         const server = new StatefulServer(
@@ -40,10 +44,41 @@ export class Broker extends pulumi.ComponentResource {
       case "prod": {
         const { brokers, username, password, mechanism, ca } = site.settings.redpanda;
         const { name: secretName, keys } = secrets.redpanda;
+        const data = { [keys.username]: username, [keys.password]: password };
+        const checked = new VersionedSecret(
+          `${name}-checked`,
+          { namespace, secretName: "redpanda-checked", data },
+          { parent: this },
+        );
+        const variable = (variableName: string, key: string) => ({
+          name: variableName,
+          valueFrom: { secretKeyRef: { name: checked.secretName, key } },
+        });
+        const check = oneTimeJob(
+          `${name}-check`,
+          {
+            namespace,
+            jobName: "redpanda-check",
+            image,
+            runAs: 1000,
+            command: ["node", "/app/apps/service/src/check-broker.ts"],
+            env: [
+              { name: "BROKERS", value: brokers.join(",") },
+              variable("SASL_USERNAME", keys.username),
+              variable("SASL_PASSWORD", keys.password),
+              { name: "SASL_MECHANISM", value: mechanism },
+              ...(ca === undefined ? [] : [{ name: "CA_CERT", value: ca }]),
+            ],
+            retries: 2,
+            revision: checked.revision,
+          },
+          { parent: this },
+        );
+        // Sidecars that can't use the broker end, and say why only to their own logs: they get what was checked.
         const secret = new VersionedSecret(
           `${name}-credentials`,
-          { namespace, secretName, data: { [keys.username]: username, [keys.password]: password } },
-          { parent: this },
+          { namespace, secretName, data },
+          { parent: this, dependsOn: check },
         );
         this.connection = {
           brokers,

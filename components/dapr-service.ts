@@ -19,6 +19,9 @@ export interface DaprServiceArgs {
   /** The keys of `todo-secrets` that it gets, each as an environment variable. */
   readonly secretVariables: readonly SecretVariable[];
 
+  /** The name of the Configuration that its sidecar takes. */
+  readonly configuration: pulumi.Input<string>;
+
   /** The revisions of what it or its sidecar reads only when they start: another one makes new pods. */
   readonly revisions: Readonly<Record<string, pulumi.Input<string>>>;
 
@@ -74,6 +77,7 @@ export class DaprService extends pulumi.ComponentResource {
               labels,
               annotations: {
                 ...sidecarAnnotations(identity),
+                "dapr.io/config": args.configuration,
                 ...Object.fromEntries(
                   Object.entries(args.revisions).map(([of, revision]) => [`event-flow/revision-of-${of}`, revision]),
                 ),

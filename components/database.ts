@@ -3,6 +3,7 @@ import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import * as random from "@pulumi/random";
 import type { Site } from "./cluster.ts";
+import { oneTimeJob } from "./one-time-job.ts";
 import { type SecretFiles, StatefulServer } from "./stateful-server.ts";
 import { images } from "./versions.ts";
 
@@ -148,42 +149,21 @@ export class Database extends pulumi.ComponentResource {
       { metadata: { name: "postgres-admin", namespace }, stringData: { url: adminUrl } },
       { parent: this },
     );
-    new k8s.batch.v1.Job(
+    oneTimeJob(
       `${name}-grant`,
       {
-        metadata: { name: "postgres-grant", namespace },
-        spec: {
-          backoffLimit: 5,
-          template: {
-            spec: {
-              restartPolicy: "Never",
-              automountServiceAccountToken: false,
-              enableServiceLinks: false,
-              securityContext: {
-                runAsNonRoot: true,
-                runAsUser: 999,
-                runAsGroup: 999,
-                fsGroup: 999,
-                seccompProfile: { type: "RuntimeDefault" },
-              },
-              containers: [
-                {
-                  name: "psql",
-                  image: images.postgres,
-                  env: [
-                    { name: "URL", valueFrom: { secretKeyRef: { name: secret.metadata.name, key: "url" } } },
-                    { name: "SQL", value: `GRANT ALL ON SCHEMA public TO "${userName}"` },
-                  ],
-                  command: ["sh", "-c", 'psql "$URL" --set=ON_ERROR_STOP=1 --command="$SQL"'],
-                  resources: { requests: { cpu: "10m", memory: "16Mi" }, limits: { memory: "64Mi" } },
-                  securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } },
-                  volumeMounts: [{ name: "files", mountPath: files.path, readOnly: true }],
-                },
-              ],
-              volumes: [{ name: "files", secret: { secretName: files.secretName } }],
-            },
-          },
-        },
+        namespace,
+        jobName: "postgres-grant",
+        image: images.postgres,
+        runAs: 999,
+        command: ["sh", "-c", 'psql "$URL" --set=ON_ERROR_STOP=1 --command="$SQL"'],
+        env: [
+          { name: "URL", valueFrom: { secretKeyRef: { name: secret.metadata.name, key: "url" } } },
+          { name: "SQL", value: `GRANT ALL ON SCHEMA public TO "${userName}"` },
+        ],
+        files,
+        // A new firewall takes its time.
+        retries: 5,
       },
       { parent: this, dependsOn },
     );

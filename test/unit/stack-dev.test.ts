@@ -17,6 +17,7 @@ test("is made of exactly these resources", () => {
     " > backend: event-flow:dapr:Service",
     " > broker: event-flow:broker:Broker",
     " > cluster: event-flow:cluster:Cluster",
+    " > configuration: event-flow:dapr:Configuration",
     " > dapr: event-flow:dapr:ControlPlane",
     " > database: event-flow:database:Database",
     " > front-door: event-flow:cluster:FrontDoor",
@@ -33,6 +34,7 @@ test("is made of exactly these resources", () => {
     "broker-server > broker-server-service: kubernetes:core/v1:Service",
     "broker-server > broker-server-set: kubernetes:apps/v1:StatefulSet",
     "cluster > cluster-provider: pulumi:providers:kubernetes",
+    "configuration > configuration-manifest: kubernetes:dapr.io/v1alpha1:Configuration",
     "dapr > dapr-crd-components.dapr.io: kubernetes:apiextensions.k8s.io/v1:CustomResourceDefinition",
     "dapr > dapr-crd-subscriptions.dapr.io: kubernetes:apiextensions.k8s.io/v1:CustomResourceDefinition",
     "dapr > dapr-namespace: kubernetes:core/v1:Namespace",
@@ -95,6 +97,17 @@ test("tells how to reach it, and no secret", () => {
 });
 
 describe("Dapr", () => {
+  test("leaves running sidecars alone when a secret or a Component changes", () => {
+    const manifest = dev.resource("configuration-manifest");
+    expect(manifest.inputs).toEqual({
+      apiVersion: "dapr.io/v1alpha1",
+      kind: "Configuration",
+      metadata: { name: "event-flow", namespace: "default" },
+      spec: { features: [{ name: "HotReload", enabled: false }] },
+    });
+    expect(dev.resource("configuration").dependsOn).toContain("dapr-release");
+  });
+
   test("is a Helm release that waits, with its CRDs in step", () => {
     const release = dev.resource("dapr-release");
     expect(release.inputs).toEqual({
@@ -398,6 +411,7 @@ describe.each([
           labels: { app: name },
           annotations: {
             "dapr.io/enabled": "true",
+            "dapr.io/config": "event-flow",
             "dapr.io/app-id": appId,
             "dapr.io/app-port": String(port),
             "dapr.io/app-protocol": "http",

@@ -38,7 +38,11 @@ test("is made of what dev is made of, but for this", () => {
     "dev   state-store-server > state-store-server-service: kubernetes:core/v1:Service",
     "dev   state-store-server > state-store-server-set: kubernetes:apps/v1:StatefulSet",
     "prod  backend > backend-budget: kubernetes:policy/v1:PodDisruptionBudget",
+    "prod  broker > broker-check: kubernetes:batch/v1:Job",
+    "prod  broker > broker-checked: event-flow:secrets:VersionedSecret",
     "prod  broker > broker-credentials: event-flow:secrets:VersionedSecret",
+    "prod  broker-checked > broker-checked-key: random:index/randomPassword:RandomPassword",
+    "prod  broker-checked > broker-checked-secret: kubernetes:core/v1:Secret",
     "prod  broker-credentials > broker-credentials-key: random:index/randomPassword:RandomPassword",
     "prod  broker-credentials > broker-credentials-secret: kubernetes:core/v1:Secret",
     "prod  cluster > cluster-kubernetes: digitalocean:index/kubernetesCluster:KubernetesCluster (protected)",
@@ -221,6 +225,7 @@ describe("secrets", () => {
     ]);
     const database = "private-database-postgres:25060/todo?sslmode=verify-full&sslrootcert=/etc/postgres-ca/ca.crt";
     expect(Object.fromEntries(data)).toEqual({
+      "redpanda-checked": new Secret({ username: "event-flow", password: "<redpanda-password>" }),
       [secrets.redpanda.name]: new Secret({ username: "event-flow", password: "<redpanda-password>" }),
       [secrets.redis.name]: new Secret({
         host: "private-state-store-valkey:25060",
@@ -240,6 +245,37 @@ describe("secrets", () => {
     // What is marked as a secret does not show in JSON.
     const secretValues = /<do-token>|<kubeconfig-token|<[\w-]+-(password|jwt|key)>/;
     expect(JSON.stringify([prod.resources, prod.outputs])).not.toMatch(secretValues);
+  });
+});
+
+test("the broker is checked before the sidecars get its credentials", () => {
+  const job = prod.resource("broker-check");
+  const { template, backoffLimit } = job.inputs["spec"] as {
+    template: { spec: { containers: unknown[] } };
+    backoffLimit: number;
+  };
+  expect(backoffLimit).toBe(2);
+  const key = (name: string) => ({ valueFrom: { secretKeyRef: { name: "redpanda-checked", key: name } } });
+  expect(template.spec.containers).toMatchObject([
+    {
+      command: ["node", "/app/apps/service/src/check-broker.ts"],
+      env: [
+        { name: "BROKERS", value: "seed-1.example.com:9092,seed-2.example.com:9092" },
+        { name: "SASL_USERNAME", ...key("username") },
+        { name: "SASL_PASSWORD", ...key("password") },
+        { name: "SASL_MECHANISM", value: "SCRAM-SHA-256" },
+      ],
+      // What it printed last is what `pulumi up` shows when it fails.
+      terminationMessagePolicy: "FallbackToLogsOnError",
+    },
+  ]);
+  expect(prod.resource("broker-credentials").dependsOn).toContain("broker-check");
+  expect(prod.resource("backend").dependsOn).toContain("pubsub-manifest");
+});
+
+test.each(["broker-check", "database-grant"])("%s is run again by the next up when it failed", (name) => {
+  expect(prod.resource(name).inputs["metadata"]).toMatchObject({
+    annotations: { "pulumi.com/replaceUnready": "true" },
   });
 });
 

@@ -1,0 +1,37 @@
+import * as k8s from "@pulumi/kubernetes";
+import * as pulumi from "@pulumi/pulumi";
+
+export interface DaprConfigurationArgs {
+  /** The namespace of the sidecars that it is for. */
+  readonly namespace: pulumi.Input<string>;
+}
+
+/** How sidecars behave (https://docs.dapr.io/operations/configuration/configuration-overview/). */
+export class DaprConfiguration extends pulumi.ComponentResource {
+  /** The name by which pods ask for it. */
+  readonly configurationName: pulumi.Output<string>;
+
+  constructor(name: string, args: DaprConfigurationArgs, opts?: pulumi.ComponentResourceOptions) {
+    super("event-flow:dapr:Configuration", name, {}, opts);
+
+    const manifest = new k8s.apiextensions.CustomResource(
+      `${name}-manifest`,
+      {
+        apiVersion: "dapr.io/v1alpha1",
+        kind: "Configuration",
+        metadata: { name: "event-flow", namespace: args.namespace },
+        spec: {
+          features: [
+            // With it, a sidecar takes changed secrets and Components within a minute, and ends when it can't: a wrong password
+            // would take all the pods of a service down. New pods take them instead, while the old ones go on until those are ready.
+            { name: "HotReload", enabled: false },
+          ],
+        },
+      },
+      { parent: this },
+    );
+
+    this.configurationName = manifest.metadata.name;
+    this.registerOutputs({ configurationName: this.configurationName });
+  }
+}

@@ -49,7 +49,8 @@ const required = { type: "string", required: true } as const;
 const fixed = { type: "string", required: true, replaces: true } as const;
 const days = ["any", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
 
-const text = (properties: Properties, name: string): string => String(properties[name] ?? "");
+/** A text among checked properties. */
+const text = (properties: Properties, name: string): string => (properties[name] ?? "") as string;
 
 /** A call that the API refuses. */
 function refuse(method: string, path: string, message: string, status = 422): never {
@@ -360,6 +361,11 @@ async function clusterOutputs(
   };
 }
 
+/** What was made but for what only the cloud itself knows. */
+function connection({ made }: CloudObject): Properties {
+  return Object.fromEntries(Object.entries(made).filter(([name]) => name !== "process"));
+}
+
 const databaseCluster: Resource = {
   fields: {
     name: fixed,
@@ -412,9 +418,7 @@ const databaseCluster: Resource = {
   },
   read: async (account, id) => {
     const found = await get(account, `${databases}/${id}`, id);
-    if (found === undefined) return undefined;
-    const { process: _, ...made } = found.made;
-    return { ...found.inputs, ...made };
+    return found && { ...found.inputs, ...connection(found) };
   },
   update: async (account, id, inputs) => {
     const { cloud, token } = account;
@@ -422,8 +426,7 @@ const databaseCluster: Resource = {
     const found = existing(account, "PUT", `${databases}/${id}/resize`, id);
     checkDatabaseSize("PUT", `${databases}/${id}/resize`, inputs);
     cloud.put({ ...found, inputs });
-    const { process: _, ...made } = found.made;
-    return { ...inputs, ...made };
+    return { ...inputs, ...connection(found) };
   },
   remove: async ({ cloud, token, hardware }, id) => {
     await cloud.call(token, "DELETE", `${databases}/${id}`);
@@ -460,7 +463,7 @@ function checkDatabase({ cloud }: Account, method: string, path: string, inputs:
   }
   if (evictionPolicy !== undefined) {
     if (engineName !== "valkey") throw new Error("eviction_policy is only supported for Valkey Database Clusters");
-    if (!evictionPolicies.includes(String(evictionPolicy)))
+    if (!evictionPolicies.includes(text(inputs, "evictionPolicy")))
       refuse("PUT", `${path}/eviction_policy`, "invalid eviction policy");
   }
   if (byName(cloud, "DatabaseCluster", name)) refuse(method, path, "cluster name is not available");

@@ -54,7 +54,10 @@ export function check(fields: Fields, inputs: Properties, at = ""): Failure[] {
     if (field.required && value === "") failures.push({ property, reason: `"${property}" must not be zero value` });
     if (field.oneOf !== undefined && !field.oneOf.includes(value as string)) {
       const allowed = field.oneOf.map((word) => `"${word}"`).join(" ");
-      failures.push({ property, reason: `expected ${property} to be one of [${allowed}], got ${String(value)}` });
+      failures.push({
+        property,
+        reason: `expected ${property} to be one of [${allowed}], got ${JSON.stringify(value)}`,
+      });
     }
     if (field.fields !== undefined) {
       const { fields: inner } = field;

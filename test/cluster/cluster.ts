@@ -10,6 +10,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { type ServiceKey } from "../../components/content-tag.ts";
 import { withLock } from "../tools/cache.ts";
 import * as tools from "../tools/go-tools.ts";
 import { buildTools, toolDir } from "../tools/index.ts";
@@ -17,7 +18,7 @@ import { needs } from "../tools/needs.ts";
 import { say, seconds, step, waitFor } from "../tools/progress.ts";
 import { capture, run, tail } from "../tools/run.ts";
 import { addons } from "./addons.ts";
-import { clusterImages, type ImageArchive, serviceImages } from "./images.ts";
+import { clusterImages, type ImageArchive, serviceImage } from "./images.ts";
 import { writeKubeconfig } from "./kubeconfig.ts";
 import { type ClusterName, layout, type Layout } from "./layout.ts";
 import { unmountBelow } from "./mounts.ts";
@@ -135,9 +136,11 @@ async function waitForPart(cluster: Layout, part: string, probe: () => Promise<t
   await waitFor(part, 90, probe, () => `${log}:\n${tail(log)}`);
 }
 
-/** Builds the services' images, as their sources are now, and loads them into the running cluster. */
-export async function loadServices(cluster: Layout): Promise<void> {
-  for (const images of await serviceImages()) await loadImages(cluster, images);
+/** Builds a service's image, of its sources as they are now, loads it into the running cluster and says what it is called. */
+export async function loadService(cluster: Layout, service: ServiceKey): Promise<string> {
+  const built = await serviceImage(service);
+  await loadImages(cluster, built);
+  return built.image;
 }
 
 /** Stops the cluster: ends each process, mount, interface and namespace of it. What it held stays on disk. */
@@ -150,7 +153,7 @@ export async function down(name: ClusterName): Promise<void> {
 export async function destroy(name: ClusterName): Promise<void> {
   const cluster = layout(name);
   await down(name);
-  for (const part of ["etcd", "volumes", "kubelet", "pod-logs"]) {
+  for (const part of ["etcd", "volumes", "kubelet", "pod-logs", "pulumi"]) {
     rmSync(join(cluster.dir, part), { recursive: true, force: true });
   }
 }

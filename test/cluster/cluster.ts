@@ -10,6 +10,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { Client, credentials } from "@grpc/grpc-js";
 import { type ServiceKey } from "../../components/content-tag.ts";
 import { withLock } from "../tools/cache.ts";
 import * as tools from "../tools/go-tools.ts";
@@ -23,7 +24,7 @@ import { writeKubeconfig } from "./kubeconfig.ts";
 import { type ClusterName, layout, type Layout } from "./layout.ts";
 import { unmountBelow } from "./mounts.ts";
 import { createNetwork, removeNetwork } from "./network.ts";
-import { containerdSocket, startParts, stateDir } from "./parts.ts";
+import { containerdSocket, startKubelet, startParts, stateDir } from "./parts.ts";
 import { createPki } from "./pki.ts";
 import { ControlGroup } from "./processes.ts";
 
@@ -83,10 +84,8 @@ export async function up(name: ClusterName): Promise<Layout> {
     group(cluster).create();
     const startedAt = new Date();
     startParts(cluster, group(cluster));
-    await waitForPart(cluster, "containerd", async () => {
-      await capture("ctr", ["--address", containerdSocket(cluster), "version"]);
-      return true;
-    });
+    await waitForPart(cluster, "containerd", () => servesContainers(cluster));
+    startKubelet(cluster, group(cluster));
     await loadImages(cluster, images);
     await step(
       "start Kubernetes",
@@ -112,6 +111,22 @@ export async function up(name: ClusterName): Promise<Layout> {
     );
   });
   return cluster;
+}
+
+/** What kubelet, too, asks first: containerd answers on its socket before its service for Kubernetes is ready. */
+function servesContainers(cluster: Layout): Promise<true> {
+  const client = new Client(`unix://${containerdSocket(cluster)}`, credentials.createInsecure());
+  const asIs = (message: Buffer) => message;
+  return new Promise<true>((resolve, reject) => {
+    // A VersionRequest without fields is an empty message.
+    const request = Buffer.alloc(0);
+    client.makeUnaryRequest("/runtime.v1.RuntimeService/Version", asIs, asIs, request, (error) => {
+      if (error === null) resolve(true);
+      else reject(error);
+    });
+  }).finally(() => {
+    client.close();
+  });
 }
 
 /** A cluster that was stopped shows what it was before, until kubelet reports anew. */

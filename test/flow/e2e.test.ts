@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, readdirSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { components, eventTypes, secrets, services, topic } from "@event-flow/events";
@@ -70,16 +70,23 @@ async function machine(): Promise<string[]> {
   return [
     ...lines.filter(isOurs),
     ...new ControlGroup(cluster.id).processes().map((pid) => `process ${pid}`),
-    ...["/var/log/containers", "/var/lib/cni/results"].flatMap(listing),
+    ...notes("/var/log/containers", readlinkSync),
+    ...notes("/var/lib/cni/results", (file) => readFileSync(file, "utf8")),
   ];
 }
 
-function listing(dir: string): string[] {
-  try {
-    return readdirSync(dir).map((name) => join(dir, name));
-  } catch {
-    return [];
-  }
+/** The files of a folder, shared by all clusters of a machine, that tell of this one. */
+function notes(dir: string, content: (file: string) => string): string[] {
+  if (!existsSync(dir)) return [];
+  return readdirSync(dir)
+    .map((name) => join(dir, name))
+    .filter((file) => {
+      try {
+        return content(file).includes(cluster.dir);
+      } catch {
+        return false; // Another cluster's, gone meanwhile.
+      }
+    });
 }
 
 /** Every object in the cluster but those that come and go by themselves. */
@@ -406,15 +413,17 @@ describe("stack dev", () => {
     await down("test");
     expect(await machine()).toEqual(machineBefore);
     await timed("a stopped cluster up", "seconds", () => up("test"));
-    const after = await waitFor("the services to answer again", 180, () =>
-      connect(workspace, before.userId).catch(() => undefined),
-    );
     const found = await waitFor("the task to be read", 120, async () => {
-      const answer = await after.call("backend", { path: `/tasks/${(body as Task).id}` });
-      return answer.status === 200 ? answer.body : undefined;
+      // A new connection each time: a port that leads to a pod's last life stays dead.
+      const after = await connect(workspace, before.userId);
+      try {
+        const answer = await after.call("backend", { path: `/tasks/${(body as Task).id}` });
+        return answer.status === 200 ? answer.body : undefined;
+      } finally {
+        after.close();
+      }
     });
     expect(found).toMatchObject({ title: "Still here" });
-    after.close();
   }, 600_000);
 
   test("leaves nothing in the cluster when it is destroyed", async () => {

@@ -17,6 +17,7 @@ export default defineConfig({
       { test: { name: "cluster", include: ["test/cluster/*.test.ts"] } },
       // One story, told in order: what fails makes what follows meaningless.
       { test: { name: "e2e", include: ["test/flow/*.test.ts"], bail: 1, fileParallelism: false } },
+      { test: { name: "rehearsal", include: ["test/rehearsal/*.test.ts"], bail: 1, fileParallelism: false } },
     ],
   },
 });

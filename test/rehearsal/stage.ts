@@ -3,10 +3,10 @@ import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { execa } from "execa";
 import { repositoryRoot } from "../../components/content-tag.ts";
-import { destroy, down, loadServices, up } from "../cluster/cluster.ts";
-import { serviceImage } from "../cluster/images.ts";
+import { destroy, down, loadService, up } from "../cluster/cluster.ts";
 import { authority } from "../cluster/pki.ts";
 import { cacheDir } from "../tools/cache.ts";
+import type { Access } from "../flow/access.ts";
 import * as tools from "../tools/go-tools.ts";
 import { toolDir } from "../tools/index.ts";
 import { step } from "../tools/progress.ts";
@@ -37,14 +37,18 @@ export interface Stage {
   readonly redpandaPassword: string;
   readonly token: string;
   readonly passphrase: string;
-  readonly kubectl: string;
+  /** The services' images in the cluster. */
+  readonly images: { readonly backend: string; readonly notificationService: string };
+  /** The cluster, for those who look on. */
+  readonly access: Access;
   readonly stack: Stack;
   /** Everything that Pulumi has printed so far. */
   readonly printed: () => string;
   /** Runs a command of Pulumi's on stack prod. */
   readonly pulumi: (...args: string[]) => Promise<Ended>;
   readonly startPulumi: (...args: string[]) => Running;
-  readonly publicCa: () => string;
+  /** The certificate of an authority: of the public one, of the account's own, or of another. */
+  readonly ca: (of: "public" | "account" | "other") => string;
   readonly close: () => Promise<void>;
 }
 
@@ -55,7 +59,10 @@ export async function setStage(): Promise<Stage> {
   rmSync(directory, { recursive: true, force: true });
   mkdirSync(directory, { recursive: true });
   await up("prod");
-  await loadServices(cluster);
+  const images = {
+    backend: await loadService(cluster, "backend"),
+    notificationService: await loadService(cluster, "notificationService"),
+  };
 
   const cloudDir = join(directory, "cloud");
   const cloud = new Cloud(cloudDir);
@@ -100,11 +107,7 @@ export async function setStage(): Promise<Stage> {
     stack: "prod",
     config: {
       "event-flow:environment": "prod",
-      "event-flow:images": {
-        from: "prebuilt",
-        backend: serviceImage("backend"),
-        notificationService: serviceImage("notificationService"),
-      },
+      "event-flow:images": { from: "prebuilt", ...images },
       "event-flow:daprChart": join(toolDir(tools.dapr), "charts", "dapr"),
     },
   });
@@ -131,12 +134,18 @@ export async function setStage(): Promise<Stage> {
     redpandaPassword,
     token,
     passphrase,
-    kubectl: join(toolDir(tools.kubernetes), "kubectl"),
+    images,
+    access: {
+      kubectl: join(toolDir(tools.kubernetes), "kubectl"),
+      context: cluster.id,
+      namespace: "event-flow",
+      env: { KUBECONFIG: cluster.kubeconfig },
+    },
     stack,
     printed: () => printed,
     startPulumi,
     pulumi: (...args) => startPulumi(...args).ended,
-    publicCa: () => readFileSync(join(publicDir, "ca.crt"), "utf8"),
+    ca: (of) => readFileSync(join(cloudDir, of, "ca.crt"), "utf8"),
     close: async () => {
       stopLoadBalancers();
       await down("prod");

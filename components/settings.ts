@@ -220,6 +220,8 @@ function read(environment: Environment, reader: ConfigReader): Settings {
             "redpandaCa",
             z.string().startsWith("-----BEGIN CERTIFICATE-----"),
             "a certificate in PEM",
+            // As an argument, its first dashes would be taken for a flag.
+            "< <file>",
           ),
         },
         namespace: reader.namespace(project),
@@ -326,22 +328,28 @@ class ConfigReader {
     return byDefault;
   }
 
-  /** A text of some form; required when it has no default. */
-  text(key: Key, schema: z.ZodType<string>, allowed: string, byDefault: string | undefined): string {
+  /** A text of some form; required when it has no default. `example` completes the command that sets it. */
+  text(
+    key: Key,
+    schema: z.ZodType<string>,
+    allowed: string,
+    byDefault: string | undefined,
+    example = byDefault ?? "<value>",
+  ): string {
     const value = this.#get(key) ?? byDefault;
     if (value === undefined) {
-      this.problem(key, `is missing; allowed: ${allowed}.`, { do: "set", value: "<value>" });
+      this.problem(key, `is missing; allowed: ${allowed}.`, { do: "set", value: example });
       return "";
     }
     if (!schema.safeParse(value).success) {
-      this.problem(key, `is "${value}"; allowed: ${allowed}.`, { do: "set", value: byDefault ?? "<value>" });
+      this.problem(key, `is "${value}"; allowed: ${allowed}.`, { do: "set", value: example });
     }
     return value;
   }
 
   /** A text of some form that may be left out. */
-  optional(key: Key, schema: z.ZodType<string>, allowed: string): string | undefined {
-    return this.#get(key) === undefined ? undefined : this.text(key, schema, allowed, undefined);
+  optional(key: Key, schema: z.ZodType<string>, allowed: string, example?: string): string | undefined {
+    return this.#get(key) === undefined ? undefined : this.text(key, schema, allowed, undefined, example);
   }
 
   /** A value that must be there and be kept encrypted. No message tells it. */

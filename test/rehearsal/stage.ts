@@ -47,6 +47,8 @@ export interface Stage {
   /** Runs a command of Pulumi's on stack prod. */
   readonly pulumi: (...args: string[]) => Promise<Ended>;
   readonly startPulumi: (...args: string[]) => Running;
+  /** Sets a key of the config by what `pulumi config set` reads from its input: no shell's history has it then. */
+  readonly configure: (key: string, value: string, ...flags: string[]) => Promise<Ended>;
   /** The certificate of an authority: of the public one, of the account's own, or of another. */
   readonly ca: (of: "public" | "account" | "other") => string;
   readonly close: () => Promise<void>;
@@ -113,13 +115,15 @@ export async function setStage(): Promise<Stage> {
   });
 
   let printed = "";
-  const startPulumi = (...args: string[]): Running => {
+  const startPulumi = (...args: string[]): Running => start("", args);
+  const start = (input: string, args: readonly string[]): Running => {
     const child = execa(installed.cli, ["--non-interactive", "--color", "never", ...args], {
       cwd: repositoryRoot,
       env: stack.env,
       extendEnv: false,
       reject: false,
       all: true,
+      input,
     });
     child.all.on("data", (chunk: Buffer) => (printed += chunk.toString()));
     return {
@@ -144,6 +148,7 @@ export async function setStage(): Promise<Stage> {
     stack,
     printed: () => printed,
     startPulumi,
+    configure: (key, value, ...flags) => start(value, ["config", "set", ...flags, key]).ended,
     pulumi: (...args) => startPulumi(...args).ended,
     ca: (of) => readFileSync(join(cloudDir, of, "ca.crt"), "utf8"),
     close: async () => {

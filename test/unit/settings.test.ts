@@ -329,7 +329,7 @@ describe("stack prod", () => {
       "redpandaCa",
       "/etc/ssl/ca.pem",
       '  event-flow:redpandaCa is "/etc/ssl/ca.pem"; allowed: a certificate in PEM.\n' +
-        "    pulumi config set event-flow:redpandaCa <value> --stack prod",
+        "    pulumi config set event-flow:redpandaCa < <file> --stack prod",
     ],
     [
       "images",

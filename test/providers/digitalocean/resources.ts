@@ -96,6 +96,13 @@ async function get({ cloud, token }: Account, path: string, id: string): Promise
   return cloud.get(id);
 }
 
+/** Says as the real provider does what an error kept from being made. */
+async function toCreate(what: string, step: Promise<void>): Promise<void> {
+  await step.catch((error: unknown) => {
+    throw new Error(`Error creating ${what}: ${(error as Error).message}`, { cause: error });
+  });
+}
+
 function existing({ cloud }: Account, method: string, path: string, id: string): CloudObject {
   return cloud.get(id) ?? refuse(method, path, "The resource you were accessing could not be found.", 404);
 }
@@ -386,7 +393,7 @@ const databaseCluster: Resource = {
   computed: ["host", "privateHost", "port", "uri", "privateUri", "database", "user", "password", "clusterUrn"],
   create: async (account, inputs) => {
     const { cloud, token, hardware } = account;
-    await cloud.call(token, "POST", databases);
+    await toCreate("database cluster", cloud.call(token, "POST", databases));
     checkDatabase(account, "POST", databases, inputs);
     const id = randomUUID();
     const name = text(inputs, "name");

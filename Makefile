@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 NODE := PATH="$(CURDIR)/node_modules/.bin:$$PATH" node
 
-.PHONY: up down flow test check e2e tools
+.PHONY: up down flow test check e2e rehearse tools
 
 up: node_modules    ## everything from nothing, ending with an event followed through it
 	@$(NODE) commands/up.ts
@@ -21,6 +21,9 @@ check: node_modules ## all tests but those on a cluster
 
 e2e: node_modules   ## the tests on a cluster of our own
 	@$(NODE) commands/test.ts e2e
+
+rehearse: node_modules ## stack prod, against stand-ins of the clouds
+	@$(NODE) commands/test.ts rehearse
 
 tools: node_modules ## build the tools of a machine without Minikube
 	@$(NODE) test/tools/build.ts

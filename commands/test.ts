@@ -82,9 +82,10 @@ const checks: readonly Stage[] = [
 ];
 
 const stages = {
-  test: [...checks, tests("e2e")],
+  test: [...checks, tests("e2e"), tests("rehearsal")],
   check: checks,
   e2e: [tests("e2e")],
+  rehearse: [tests("rehearsal")],
 } as const satisfies Record<string, readonly Stage[]>;
 
 const which = process.argv[2] ?? "";

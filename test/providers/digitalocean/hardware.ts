@@ -162,6 +162,14 @@ export function hardware(directory: string): Hardware {
   const asSuperuser = <T>(id: string, database: string, use: (client: pg.Client) => Promise<T>) =>
     connect("postgres", readFileSync(join(databaseDir(id), "superuser"), "utf8"), database, use);
 
+  /** Whoever is in a database that is dropped is thrown out of it. */
+  const inTurn = (action: () => Promise<void>): Promise<void> => {
+    const done = last.then(action);
+    last = done.catch(() => undefined);
+    return done;
+  };
+  let last = Promise.resolve();
+
   const startPostgres = async (dir: string, password: string): Promise<number> => {
     const superuser = randomBytes(18).toString("base64url");
     serverFile(dir, "superuser", superuser);
@@ -301,20 +309,22 @@ save ""
       await connect("doadmin", adminPassword, "defaultdb", (client) => client.query(statement));
     },
 
-    dropDatabase: async (id, name) => {
-      await asSuperuser(id, "postgres", (client) => client.query(`drop database "${name}" with (force)`));
-    },
+    dropDatabase: (id, name) =>
+      inTurn(async () => {
+        await asSuperuser(id, "postgres", (client) => client.query(`drop database "${name}" with (force)`));
+      }),
 
-    dropUser: async (id, name) => {
-      const { rows } = await asSuperuser(id, "postgres", (client) =>
-        client.query<{ datname: string }>("select datname from pg_database where datallowconn"),
-      );
-      for (const { datname } of rows) {
-        await asSuperuser(id, datname, (client) =>
-          client.query(`reassign owned by "${name}" to doadmin; drop owned by "${name}"`),
+    dropUser: (id, name) =>
+      inTurn(async () => {
+        const { rows } = await asSuperuser(id, "postgres", (client) =>
+          client.query<{ datname: string }>("select datname from pg_database where datallowconn"),
         );
-      }
-      await asSuperuser(id, "postgres", (client) => client.query(`drop role "${name}"`));
-    },
+        for (const { datname } of rows) {
+          await asSuperuser(id, datname, (client) =>
+            client.query(`reassign owned by "${name}" to doadmin; drop owned by "${name}"`),
+          );
+        }
+        await asSuperuser(id, "postgres", (client) => client.query(`drop role "${name}"`));
+      }),
   };
 }

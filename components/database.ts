@@ -94,13 +94,14 @@ export class Database extends pulumi.ComponentResource {
         const user = new digitalocean.DatabaseUser(
           `${name}-user`,
           { clusterId: postgres.id, name: userName },
-          { parent: this },
+          // It owns the tables.
+          { parent: this, protect: true },
         );
         const firewall = new digitalocean.DatabaseFirewall(
           `${name}-firewall`,
-          // The first rule shuts out everyone else.
+          // The first rule shuts out everyone else; without any, the protected data would be open to all.
           { clusterId: postgres.id, rules: [{ type: "k8s", value: clusterId }] },
-          { parent: this },
+          { parent: this, protect: true },
         );
         // Its certificate is of a CA of the account's own, so the backend is given that to check it by.
         const ca = new k8s.core.v1.Secret(

@@ -109,9 +109,9 @@ export class StateStore extends pulumi.ComponentResource {
         );
         new digitalocean.DatabaseFirewall(
           `${name}-firewall`,
-          // The first rule shuts out everyone else.
+          // The first rule shuts out everyone else; without any, the protected data would be open to all.
           { clusterId: valkey.id, rules: [{ type: "k8s", value: clusterId }] },
-          { parent: this },
+          { parent: this, protect: true },
         );
         const secret = credentials(pulumi.interpolate`${valkey.privateHost}:${valkey.port}`, valkey.password);
         this.connection = { ...secretKeys, tls: true };

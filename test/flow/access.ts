@@ -34,7 +34,10 @@ export async function forward(access: Access, target: string, port: number): Pro
   );
   let errors = "";
   child.stderr.on("data", (chunk: Buffer) => (errors += chunk.toString()));
-  const close = () => child.kill();
+  const close = () => {
+    process.off("exit", close);
+    child.kill();
+  };
   process.once("exit", close);
   const local = new Promise<string>((resolve, reject) => {
     createInterface(child.stdout).on("line", (line) => {

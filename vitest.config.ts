@@ -3,7 +3,7 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: "unit", include: ["test/unit/**/*.test.ts", "apps/*/test/unit/**/*.test.ts"] } },
+      { test: { name: "unit", include: ["test/unit/**/*.test.ts"] } },
       {
         test: {
           name: "apps",
@@ -13,6 +13,10 @@ export default defineConfig({
           hookTimeout: 120_000,
         },
       },
+      { test: { name: "pulumi", include: ["test/pulumi/**/*.test.ts"] } },
+      { test: { name: "cluster", include: ["test/cluster/*.test.ts"] } },
+      // One story, told in order: what fails makes what follows meaningless.
+      { test: { name: "e2e", include: ["test/flow/*.test.ts"], bail: 1, fileParallelism: false } },
     ],
   },
 });

@@ -1,3 +1,4 @@
+import { main } from "../../commands/process.ts";
 import { destroy, down, up } from "./cluster.ts";
 import { type ClusterName, clusterNames } from "./layout.ts";
 
@@ -12,4 +13,6 @@ if (!isOneOf(Object.keys(actions) as (keyof typeof actions)[], action) || !isOne
   process.stderr.write(`usage: cli.ts ${Object.keys(actions).join("|")} [${clusterNames.join("|")}]\n`);
   process.exit(2);
 }
-await actions[action](name);
+await main(async () => {
+  await actions[action](name);
+});

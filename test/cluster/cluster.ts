@@ -10,6 +10,8 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { Client, credentials } from "@grpc/grpc-js";
+import { type ServiceKey } from "../../components/content-tag.ts";
 import { withLock } from "../tools/cache.ts";
 import * as tools from "../tools/go-tools.ts";
 import { buildTools, toolDir } from "../tools/index.ts";
@@ -17,12 +19,12 @@ import { needs } from "../tools/needs.ts";
 import { say, seconds, step, waitFor } from "../tools/progress.ts";
 import { capture, run, tail } from "../tools/run.ts";
 import { addons } from "./addons.ts";
-import { clusterImages, type ImageArchive, serviceImages } from "./images.ts";
+import { clusterImages, type ImageArchive, serviceImage } from "./images.ts";
 import { writeKubeconfig } from "./kubeconfig.ts";
 import { type ClusterName, layout, type Layout } from "./layout.ts";
 import { unmountBelow } from "./mounts.ts";
 import { createNetwork, removeNetwork } from "./network.ts";
-import { containerdSocket, startParts, stateDir } from "./parts.ts";
+import { containerdSocket, startKubelet, startParts, stateDir } from "./parts.ts";
 import { createPki } from "./pki.ts";
 import { ControlGroup } from "./processes.ts";
 
@@ -82,10 +84,8 @@ export async function up(name: ClusterName): Promise<Layout> {
     group(cluster).create();
     const startedAt = new Date();
     startParts(cluster, group(cluster));
-    await waitForPart(cluster, "containerd", async () => {
-      await capture("ctr", ["--address", containerdSocket(cluster), "version"]);
-      return true;
-    });
+    await waitForPart(cluster, "containerd", () => servesContainers(cluster));
+    startKubelet(cluster, group(cluster));
     await loadImages(cluster, images);
     await step(
       "start Kubernetes",
@@ -113,6 +113,22 @@ export async function up(name: ClusterName): Promise<Layout> {
   return cluster;
 }
 
+/** What kubelet, too, asks first: containerd answers on its socket before its service for Kubernetes is ready. */
+function servesContainers(cluster: Layout): Promise<true> {
+  const client = new Client(`unix://${containerdSocket(cluster)}`, credentials.createInsecure());
+  const asIs = (message: Buffer) => message;
+  return new Promise<true>((resolve, reject) => {
+    // A VersionRequest without fields is an empty message.
+    const request = Buffer.alloc(0);
+    client.makeUnaryRequest("/runtime.v1.RuntimeService/Version", asIs, asIs, request, (error) => {
+      if (error === null) resolve(true);
+      else reject(error);
+    });
+  }).finally(() => {
+    client.close();
+  });
+}
+
 /** A cluster that was stopped shows what it was before, until kubelet reports anew. */
 async function hasReportedSince(cluster: Layout, time: Date): Promise<true | undefined> {
   const ready = '{.status.conditions[?(@.type=="Ready")]';
@@ -135,9 +151,11 @@ async function waitForPart(cluster: Layout, part: string, probe: () => Promise<t
   await waitFor(part, 90, probe, () => `${log}:\n${tail(log)}`);
 }
 
-/** Builds the services' images, as their sources are now, and loads them into the running cluster. */
-export async function loadServices(cluster: Layout): Promise<void> {
-  for (const images of await serviceImages()) await loadImages(cluster, images);
+/** Builds a service's image, of its sources as they are now, loads it into the running cluster and says what it is called. */
+export async function loadService(cluster: Layout, service: ServiceKey): Promise<string> {
+  const built = await serviceImage(service);
+  await loadImages(cluster, built);
+  return built.image;
 }
 
 /** Stops the cluster: ends each process, mount, interface and namespace of it. What it held stays on disk. */
@@ -150,7 +168,7 @@ export async function down(name: ClusterName): Promise<void> {
 export async function destroy(name: ClusterName): Promise<void> {
   const cluster = layout(name);
   await down(name);
-  for (const part of ["etcd", "volumes", "kubelet", "pod-logs"]) {
+  for (const part of ["etcd", "volumes", "kubelet", "pod-logs", "pulumi"]) {
     rmSync(join(cluster.dir, part), { recursive: true, force: true });
   }
 }

@@ -152,22 +152,16 @@ function standInImages(): Artifact {
   };
 }
 
-/** The name under which a service's image goes into a cluster; `pulumi up` is given it as `prebuilt`. */
-export function serviceImage(service: ServiceKey): string {
-  return `localhost/event-flow/${services[service].name}:${contentTag(service)}`;
-}
-
 /** A service's image, built from its Dockerfile on the stand-in of the official Node image. */
-function serviceArtifact(service: ServiceKey): Artifact {
+function serviceArtifact(service: ServiceKey, tag: string, image: string): Artifact {
   return {
     name: `image-${services[service].name}`,
-    version: contentTag(service),
+    version: tag,
     coldSeconds: 40,
     recipe: [artifactDir(nodeRoot)],
     build: (dir, log) =>
       withDocker(async (docker) => {
         await importRoot(nodeRoot, nodeImage, log, ['CMD ["node"]']);
-        const image = serviceImage(service);
         await docker(
           ...["build", "--network=host", "--build-arg", `SERVICE=${services[service].name}`],
           ...["--file", join(repositoryRoot, dockerfile), "--tag", image, repositoryRoot],
@@ -197,9 +191,14 @@ export function clusterImages(): Promise<ImageArchive> {
   return archive(standInImages());
 }
 
-/** Builds what isn't built of the services' images. */
-export async function serviceImages(): Promise<ImageArchive[]> {
-  const archives: ImageArchive[] = [];
-  for (const service of Object.keys(services) as ServiceKey[]) archives.push(await archive(serviceArtifact(service)));
-  return archives;
+/** A service's image, and the archive that has it. */
+export interface ServiceImage extends ImageArchive {
+  readonly image: string;
+}
+
+/** Builds a service's image of its sources as they are now, unless it is built. */
+export async function serviceImage(service: ServiceKey): Promise<ServiceImage> {
+  const tag = contentTag(service);
+  const image = `localhost/event-flow/${services[service].name}:${tag}`;
+  return { image, ...(await archive(serviceArtifact(service, tag, image))) };
 }

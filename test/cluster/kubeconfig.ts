@@ -4,7 +4,11 @@ import { stringify } from "yaml";
 import { type Layout } from "./layout.ts";
 
 /** Writes a kubeconfig for one identity of the cluster's PKI; everything is inside it, so that it can be copied. */
-export function writeKubeconfig(cluster: Layout, identity: string, path: string): void {
+export function writeKubeconfig(
+  cluster: Layout,
+  identity: string,
+  path = join(cluster.dir, `${identity}.kubeconfig`),
+): string {
   const base64 = (file: string) => readFileSync(join(cluster.pki, file)).toString("base64");
   const config = {
     apiVersion: "v1",
@@ -25,4 +29,5 @@ export function writeKubeconfig(cluster: Layout, identity: string, path: string)
     "current-context": cluster.id,
   };
   writeFileSync(path, stringify(config), { mode: 0o600 });
+  return path;
 }

@@ -125,19 +125,30 @@ function writeProxyConfig(cluster: Layout, kubeconfig: string): string {
   return path;
 }
 
-/** Starts containerd and every part of Kubernetes, each with a log of its own; they find each other in their own time. */
+function starter(cluster: Layout, group: ControlGroup) {
+  mkdirSync(cluster.logs, { recursive: true });
+  return (name: string, program: string, args: readonly string[]): void => {
+    group.start(inNamespace(cluster, [program, ...args]), join(cluster.logs, `${name}.log`));
+  };
+}
+
+/** Starts kubelet, which gives up at once where containerd doesn't serve yet. */
+export function startKubelet(cluster: Layout, group: ControlGroup): void {
+  starter(cluster, group)("kubelet", join(toolDir(tools.kubernetes), "kubelet"), [
+    `--config=${writeKubeletConfig(cluster)}`,
+    `--kubeconfig=${writeKubeconfig(cluster, "kubelet")}`,
+    `--root-dir=${join(cluster.dir, "kubelet")}`,
+    `--hostname-override=${cluster.id}`,
+    `--node-ip=${cluster.nodeAddress}`,
+  ]);
+}
+
+/** Starts containerd and every other part of Kubernetes, each with a log of its own; they find each other in their own time. */
 export function startParts(cluster: Layout, group: ControlGroup): void {
   const kubernetes = toolDir(tools.kubernetes);
   const pki = (file: string) => join(cluster.pki, file);
-  const kubeconfig = (identity: string) => {
-    const path = join(cluster.dir, `${identity}.kubeconfig`);
-    writeKubeconfig(cluster, identity, path);
-    return path;
-  };
-  mkdirSync(cluster.logs, { recursive: true });
-  const start = (name: string, program: string, args: readonly string[]) => {
-    group.start(inNamespace(cluster, [program, ...args]), join(cluster.logs, `${name}.log`));
-  };
+  const kubeconfig = (identity: string) => writeKubeconfig(cluster, identity);
+  const start = starter(cluster, group);
 
   start("etcd", join(toolDir(tools.etcd), "server"), [
     `--data-dir=${join(cluster.dir, "etcd")}`,
@@ -182,13 +193,6 @@ export function startParts(cluster: Layout, group: ControlGroup): void {
   start("storage-provisioner", join(toolDir(tools.storageProvisioner), "storage-provisioner"), [
     cluster.kubeconfig,
     join(cluster.dir, "volumes"),
-  ]);
-  start("kubelet", join(kubernetes, "kubelet"), [
-    `--config=${writeKubeletConfig(cluster)}`,
-    `--kubeconfig=${kubeconfig("kubelet")}`,
-    `--root-dir=${join(cluster.dir, "kubelet")}`,
-    `--hostname-override=${cluster.id}`,
-    `--node-ip=${cluster.nodeAddress}`,
   ]);
   const proxyConfig = writeProxyConfig(cluster, kubeconfig("kube-proxy"));
   start("kube-proxy", join(kubernetes, "kube-proxy"), [`--config=${proxyConfig}`]);

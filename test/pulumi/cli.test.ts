@@ -8,7 +8,8 @@ import { setTimeout as delay } from "node:timers/promises";
 import { execa } from "execa";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parse } from "yaml";
-import { pulumiCli } from "./cli.ts";
+import { pulumi as pulumiTool } from "../tools/go-tools.ts";
+import { toolDir } from "../tools/index.ts";
 import { createStack, installPulumi, type Pulumi, type Stack } from "./plugins.ts";
 
 const PROGRAM = path.join(import.meta.dirname, "fixture");
@@ -20,7 +21,7 @@ let dev: Stack;
 
 beforeAll(async () => {
   directory = await mkdtemp(path.join(tmpdir(), "event-flow-pulumi-"));
-  pulumi = await installPulumi({ directory, cli: pulumiCli(), passphrase: PASSPHRASE });
+  pulumi = await installPulumi({ directory, cli: path.join(toolDir(pulumiTool), "pulumi"), passphrase: PASSPHRASE });
   dev = await createStack(pulumi, { project: PROGRAM, stack: "dev" });
 }, 120_000);
 
@@ -116,7 +117,7 @@ describe("installPulumi", { timeout: 60_000 }, () => {
   });
 
   it("may come again, over what is there", async () => {
-    expect(await installPulumi({ directory, cli: pulumiCli(), passphrase: PASSPHRASE })).toEqual(pulumi);
+    expect(await installPulumi({ directory, cli: path.join(toolDir(pulumiTool), "pulumi"), passphrase: PASSPHRASE })).toEqual(pulumi);
     const before = await readFile(dev.configFile, "utf8");
     expect(await createStack(pulumi, { project: PROGRAM, stack: "dev" })).toEqual(dev);
     expect(await readFile(dev.configFile, "utf8")).toBe(before);

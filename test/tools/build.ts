@@ -1,3 +1,4 @@
+import { main } from "../../commands/process.ts";
 import { buildTools } from "./index.ts";
 
-await buildTools();
+await main(() => buildTools());

@@ -1,0 +1,30 @@
+# Everything is a program in commands/; this only names them and installs what they need.
+SHELL := /bin/bash
+NODE := PATH="$(CURDIR)/node_modules/.bin:$$PATH" node
+
+.PHONY: up down flow test check e2e tools
+
+up: node_modules    ## everything from nothing, ending with an event followed through it
+	@$(NODE) commands/up.ts
+
+down: node_modules  ## take it down again, with its data
+	@$(NODE) commands/down.ts
+
+flow: node_modules  ## follow one event through the stack that is up
+	@$(NODE) commands/flow.ts
+
+test: node_modules  ## everything below, with a closing count
+	@$(NODE) commands/test.ts test
+
+check: node_modules ## all tests but those on a cluster
+	@$(NODE) commands/test.ts check
+
+e2e: node_modules   ## the tests on a cluster of our own
+	@$(NODE) commands/test.ts e2e
+
+tools: node_modules ## build the tools of a machine without Minikube
+	@$(NODE) test/tools/build.ts
+
+node_modules: package-lock.json
+	npm ci
+	@touch node_modules

@@ -1,0 +1,442 @@
+import { randomUUID } from "node:crypto";
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { components, eventTypes, secrets, services, topic } from "@event-flow/events";
+import { execa } from "execa";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { parse, stringify } from "yaml";
+import { ownWorkspace, type Workspace } from "../../commands/workspace.ts";
+import { repositoryRoot } from "../../components/content-tag.ts";
+import { destroy, down, up } from "../cluster/cluster.ts";
+import { layout } from "../cluster/layout.ts";
+import { ControlGroup } from "../cluster/processes.ts";
+import { say, seconds, waitFor } from "../tools/progress.ts";
+import { capture } from "../tools/run.ts";
+import { type Client, connect, eventLog, forward, kubectl } from "./access.ts";
+
+/** What the tests of one stack have in common: they run in the order in which they stand, on one cluster. */
+const cluster = layout("test");
+let workspace: Workspace;
+let machineBefore: string[];
+let objectsBefore: string[];
+
+const figures: { what: string; target: string; measured: string }[] = [];
+
+async function timed(what: string, target: string, action: () => Promise<unknown>): Promise<void> {
+  const begun = performance.now();
+  await action();
+  figures.push({ what, target, measured: seconds(performance.now() - begun) });
+}
+
+interface Result {
+  readonly exitCode: number | undefined;
+  readonly output: string;
+}
+
+/** The literal command, in the repository's root. */
+async function pulumi(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Result> {
+  const { exitCode, all } = await execa(workspace.pulumi, [...args, "--color=never"], {
+    cwd: repositoryRoot,
+    env: { ...workspace.env, ...env },
+    extendEnv: false,
+    all: true,
+    reject: false,
+    stdin: "ignore",
+  });
+  return { exitCode, output: all };
+}
+
+/** What `up` makes on the machine, and `down` must take away. */
+async function machine(): Promise<string[]> {
+  const isOurs = (line: string) =>
+    line.includes(cluster.dir) || line.includes(cluster.id) || line.includes(cluster.hostInterface);
+  const commandLines = readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
+    .map((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ");
+      } catch {
+        return "";
+      }
+    });
+  const lines = [
+    readFileSync("/proc/self/mountinfo", "utf8").split("\n"),
+    (await capture("ip", ["-oneline", "link"])).split("\n"),
+    (await capture("ip", ["route"])).split("\n"),
+    (await capture("ip", ["netns"])).split("\n"),
+    commandLines,
+  ].flat();
+  return [
+    ...lines.filter(isOurs),
+    ...new ControlGroup(cluster.id).processes().map((pid) => `process ${pid}`),
+    ...["/var/log/containers", "/var/lib/cni/results"].flatMap(listing),
+  ];
+}
+
+function listing(dir: string): string[] {
+  try {
+    return readdirSync(dir).map((name) => join(dir, name));
+  } catch {
+    return [];
+  }
+}
+
+/** Every object in the cluster but those that come and go by themselves. */
+async function objects(): Promise<string[]> {
+  const kinds = (await kubectl(workspace, "api-resources", "--verbs=list,delete", "--output=name"))
+    .split("\n")
+    .filter((kind) => !/^(events|leases|endpoints|endpointslices|pods|replicasets|controllerrevisions)\b/.test(kind));
+  const listed = await kubectl(
+    workspace,
+    ...["get", kinds.join(","), "--all-namespaces", "--ignore-not-found"],
+    "--output=jsonpath={range .items[*]}{.kind}/{.metadata.namespace}/{.metadata.name}{'\\n'}{end}",
+  );
+  return listed.split("\n").filter(Boolean).sort();
+}
+
+interface Task {
+  readonly id: number;
+  readonly [field: string]: unknown;
+}
+
+interface Notification {
+  readonly event_id: string;
+  readonly type: string;
+  readonly task_id: number;
+  readonly message: string;
+}
+
+async function notifications(client: Client): Promise<Notification[]> {
+  const { status, body } = await client.call("notificationService", { path: "/notifications" });
+  expect(status).toBe(200);
+  return body as Notification[];
+}
+
+async function notificationsOf(client: Client, count: number): Promise<Notification[]> {
+  return waitFor(`${count} notifications`, 30, async () => {
+    const found = await notifications(client);
+    return found.length >= count ? found : undefined;
+  });
+}
+
+function inKafka(script: string, ...args: string[]): Promise<string> {
+  return kubectl(workspace, "exec", "kafka-0", "--", `/opt/kafka/bin/${script}`, ...args);
+}
+
+/** How many messages each topic has, over all its partitions. */
+async function messageCounts(): Promise<Record<string, number>> {
+  const counts: Record<string, number> = {};
+  const offsets = await inKafka("kafka-get-offsets.sh", "--bootstrap-server=localhost:9092", "--topic=task-events.*");
+  for (const line of offsets.split("\n").filter(Boolean)) {
+    const [name = "", , offset] = line.split(":");
+    counts[name] = (counts[name] ?? 0) + Number(offset);
+  }
+  return counts;
+}
+
+beforeAll(async () => {
+  await destroy("test");
+  machineBefore = await machine();
+}, 120_000);
+
+afterAll(async () => {
+  const width = Math.max(...figures.map(({ what }) => what.length));
+  say("\nMeasured on this machine:");
+  for (const { what, target, measured } of figures)
+    say(`  ${what.padEnd(width)}  ${measured.padStart(9)}  (to reach: ${target})`);
+  await destroy("test");
+}, 120_000);
+
+describe("a cluster of one's own", () => {
+  test("comes up from nothing", async () => {
+    await timed("cluster up", "under 60 s", () => up("test"));
+    workspace = await ownWorkspace(cluster);
+    const nodes = await kubectl(
+      workspace,
+      "get",
+      "nodes",
+      "--output=jsonpath={.items[*].status.nodeInfo.kubeletVersion}",
+    );
+    expect(nodes).toBe("v1.34.4");
+    objectsBefore = await objects();
+  }, 600_000);
+
+  test("is mended when parts of it have died", async () => {
+    const group = new ControlGroup(cluster.id);
+    const victims = group.processes("system").filter((pid) => {
+      return /\/(server|kube-apiserver)\0/.test(readFileSync(`/proc/${pid}/cmdline`, "utf8"));
+    });
+    expect(victims).toHaveLength(2);
+    for (const pid of victims) process.kill(pid, "SIGKILL");
+    await up("test");
+    expect(await objects()).toEqual(objectsBefore);
+  }, 300_000);
+});
+
+describe("a config that is wrong", () => {
+  async function upWith(change: Record<string, unknown>): Promise<Result> {
+    const file = workspace.env["PULUMI_OPTION_CONFIG_FILE"] ?? "";
+    const config = parse(readFileSync(file, "utf8")) as { config: Record<string, unknown> };
+    const dir = mkdtempSync(join(tmpdir(), "event-flow-config-"));
+    try {
+      const changed = join(dir, "Pulumi.dev.yaml");
+      writeFileSync(changed, stringify({ ...config, config: { ...config.config, ...change } }));
+      return await pulumi(["up", "--stack", "dev", "--yes", "--skip-preview"], { PULUMI_OPTION_CONFIG_FILE: changed });
+    } finally {
+      rmSync(dir, { recursive: true });
+    }
+  }
+
+  test.each([
+    ["an unknown key", { "event-flow:brokr": "kafka" }, "Did you mean event-flow:broker?"],
+    ["an unknown value", { "event-flow:broker": "rabbit" }, 'event-flow:broker is "rabbit"; allowed: redpanda, kafka.'],
+    ["an unknown context", { "event-flow:kubeContext": "do-fra1-prod" }, `It has: ${cluster.id}.`],
+  ])("is refused before anything is made: %s", async (_, change, message) => {
+    const { exitCode, output } = await upWith(change);
+    expect(output).toContain(message);
+    expect(output).toMatch(/pulumi config (set|rm) event-flow:\w+/);
+    expect(exitCode).not.toBe(0);
+    expect(await objects()).toEqual(objectsBefore);
+  });
+
+  test("is refused before anything is made: a production cluster", async () => {
+    const dir = mkdtempSync(join(tmpdir(), "event-flow-kubeconfig-"));
+    try {
+      const kubeconfig = join(dir, "config");
+      const own = readFileSync(cluster.kubeconfig, "utf8");
+      writeFileSync(kubeconfig, own.replace(cluster.apiServer, "https://a1b2c3d4.k8s.ondigitalocean.com"));
+      const { exitCode, output } = await upWith({ "event-flow:kubeconfig": kubeconfig });
+      expect(output).toContain("https://a1b2c3d4.k8s.ondigitalocean.com is not on this machine or a private network");
+      expect(exitCode).not.toBe(0);
+    } finally {
+      rmSync(dir, { recursive: true });
+    }
+  });
+});
+
+describe("stack dev", () => {
+  test("is previewed and deployed", async () => {
+    expect(await pulumi(["preview", "--stack", "dev"])).toMatchObject({ exitCode: 0 });
+    await timed("pulumi up of the whole stack dev", "under 120 s", async () => {
+      const { exitCode, output } = await pulumi(["up", "--stack", "dev", "--yes", "--skip-preview"]);
+      expect(exitCode, output).toBe(0);
+    });
+  }, 600_000);
+
+  test("gives each annotated pod a sidecar that is ready", async () => {
+    const pods = JSON.parse(await kubectl(workspace, "get", "pods", "--output=json")) as {
+      items: {
+        metadata: { name: string; annotations?: Record<string, string> };
+        status: { containerStatuses: { name: string; ready: boolean }[] };
+      }[];
+    };
+    const annotated = pods.items.filter(({ metadata }) => metadata.annotations?.["dapr.io/enabled"] === "true");
+    expect(annotated.map(({ metadata }) => metadata.annotations?.["dapr.io/app-id"]).sort()).toEqual(
+      Object.values(services)
+        .map(({ appId }) => appId)
+        .sort(),
+    );
+    for (const { status } of annotated) {
+      expect(status.containerStatuses.filter(({ ready }) => ready)).toHaveLength(2);
+      expect(status.containerStatuses.map(({ name }) => name)).toContain("daprd");
+    }
+  });
+
+  test.each([
+    [services.backend, [components.pubsub], 0],
+    [services.notificationService, [components.pubsub, components.stateStore], eventTypes.length],
+  ])("loads the Components of $appId, as its sidecar says", async ({ name, appId }, expected, subscriptions) => {
+    const sidecar = await forward(workspace, `deployment/${name}`, 3500);
+    try {
+      const response = await fetch(`${sidecar.url}/v1.0/metadata`);
+      const metadata = (await response.json()) as {
+        id: string;
+        runtimeVersion: string;
+        components: { name: string; type: string }[];
+        subscriptions?: { topic: string }[];
+      };
+      expect(metadata.id).toBe(appId);
+      expect(metadata.runtimeVersion).toBe("1.18.0");
+      expect(metadata.components.map((component) => component.name).sort()).toEqual(expected);
+      expect(metadata.subscriptions ?? []).toHaveLength(subscriptions);
+    } finally {
+      sidecar.close();
+    }
+  });
+
+  test("carries all four events, with the right data, to the notification service", async () => {
+    const client = await connect(workspace, randomUUID());
+    try {
+      const created = await client.call("backend", {
+        method: "POST",
+        path: "/tasks",
+        body: { title: "Water the plants", priority_id: 2, due_date: "2030-01-02T03:04:05+01:00" },
+      });
+      expect(created.status).toBe(201);
+      const task = created.body as Task;
+      const path = `/tasks/${task.id}`;
+      const updated = await client.call("backend", { method: "PUT", path, body: { title: "Water all the plants" } });
+      expect(updated.status).toBe(200);
+      const completed = await client.call("backend", { method: "PATCH", path: `${path}/complete`, body: {} });
+      expect(completed.status).toBe(200);
+      expect((await client.call("backend", { path })).body).toMatchObject({
+        completed: true,
+        title: "Water all the plants",
+      });
+      expect((await client.call("backend", { method: "DELETE", path })).status).toBe(204);
+      expect((await client.call("backend", { path })).status).toBe(404);
+
+      const told = await notificationsOf(client, 4);
+      expect(told.map(({ type, task_id, message }) => ({ type, task_id, message }))).toEqual([
+        { type: "task_deleted", task_id: task.id, message: `TASK DELETED: ID ${task.id}` },
+        { type: "task_completed", task_id: task.id, message: `TASK COMPLETED: ID ${task.id}` },
+        { type: "task_updated", task_id: task.id, message: `TASK UPDATED: ID ${task.id}` },
+        { type: "task_created", task_id: task.id, message: `NEW TASK: Water the plants (User: ${client.userId})` },
+      ]);
+
+      const published = await eventLog(workspace, services.backend, client.userId);
+      const handled = await eventLog(workspace, services.notificationService, client.userId);
+      const ids = told.map(({ event_id }) => event_id).sort();
+      expect(published.map(({ eventId }) => eventId).sort()).toEqual(ids);
+      expect(handled.map(({ eventId }) => eventId).sort()).toEqual(ids);
+
+      const data = await Promise.all(
+        eventTypes.map(async (type) => {
+          const messages = await inKafka(
+            "kafka-console-consumer.sh",
+            ...["--bootstrap-server=localhost:9092", `--topic=${topic(type)}`, "--from-beginning", "--timeout-ms=5000"],
+          );
+          const own = messages.split("\n").filter((message) => message.includes(client.userId));
+          expect(own).toHaveLength(1);
+          return (JSON.parse(own[0] ?? "") as { data: unknown }).data;
+        }),
+      );
+      const whose = { task_id: task.id, user_id: client.userId };
+      const after = (answer: { body: unknown }) => (answer.body as Task)["updated_at"];
+      expect(data).toMatchObject([
+        {
+          ...whose,
+          title: "Water the plants",
+          priority_id: 2,
+          due_date: "2030-01-02T02:04:05.000Z",
+          created_at: task["created_at"],
+        },
+        { ...whose, title: "Water all the plants", completed: false, priority_id: null, updated_at: after(updated) },
+        { ...whose, completed: true, completed_at: after(completed) },
+        { ...whose, deleted_at: expect.stringMatching(/^\d{4}-/) as string },
+      ]);
+    } finally {
+      client.close();
+    }
+  }, 120_000);
+
+  test("publishes nothing for a request that it refuses", async () => {
+    const client = await connect(workspace, randomUUID());
+    try {
+      const body = { title: "Not mine" };
+      const before = await messageCounts();
+      const answers = [
+        await client.call("backend", { method: "POST", path: "/tasks", body, withToken: false }),
+        await client.call("backend", { method: "POST", path: "/tasks", body, owner: randomUUID() }),
+        await client.call("backend", { method: "POST", path: "/tasks", body: { title: "" } }),
+        await client.call("backend", { method: "POST", path: "/tasks", body: { title: "x", colour: "red" } }),
+        await client.call("backend", { method: "DELETE", path: "/tasks/1", owner: randomUUID() }),
+        await client.call("notificationService", { path: "/notifications", owner: randomUUID() }),
+      ];
+      expect(answers.map(({ status }) => status)).toEqual([401, 403, 400, 400, 403, 403]);
+      // One that it takes shows that the count counts, and that nothing was still on its way before it.
+      expect((await client.call("backend", { method: "POST", path: "/tasks", body })).status).toBe(201);
+      await notificationsOf(client, 1);
+      const created = topic("task_created");
+      expect(await messageCounts()).toEqual({ ...before, [created]: (before[created] ?? 0) + 1 });
+    } finally {
+      client.close();
+    }
+  }, 60_000);
+
+  test("is not changed by another `up`", async () => {
+    await timed("pulumi up without changes", "under 10 s", async () => {
+      const { exitCode, output } = await pulumi([
+        "up",
+        "--stack",
+        "dev",
+        "--yes",
+        "--skip-preview",
+        "--expect-no-changes",
+      ]);
+      expect(exitCode, output).toBe(0);
+    });
+  }, 120_000);
+
+  test("tells no secret: not in its outputs, its state or its logs", async () => {
+    const values: string[] = [];
+    for (const { name, keys } of [
+      secrets.todo,
+      { name: secrets.redis.name, keys: { password: secrets.redis.keys.password } },
+    ]) {
+      for (const key of Object.values(keys)) {
+        const encoded = await kubectl(workspace, "get", "secret", name, `--output=jsonpath={.data.${key}}`);
+        values.push(Buffer.from(encoded, "base64").toString(), encoded);
+      }
+    }
+    expect(values.every((value) => value.length > 20)).toBe(true);
+    const outputs = await pulumi(["stack", "output", "--stack", "dev", "--json"]);
+    expect(Object.keys(JSON.parse(outputs.output) as object)).toContain("reachBackend");
+    const state = await pulumi(["stack", "export", "--stack", "dev"]);
+    const logs = await Promise.all(
+      Object.values(services).map(({ name }) =>
+        kubectl(workspace, "logs", `--selector=app=${name}`, "--all-containers", "--tail=-1"),
+      ),
+    );
+    const searched = [outputs.output, state.output, ...logs];
+    expect(searched.every((text) => text.length > 100)).toBe(true);
+    expect(values.filter((value) => searched.some((text) => text.includes(value)))).toEqual([]);
+  });
+
+  test("is there again after its cluster was stopped", async () => {
+    const before = await connect(workspace, randomUUID());
+    const { body } = await before.call("backend", { method: "POST", path: "/tasks", body: { title: "Still here" } });
+    before.close();
+    figures.push({
+      what: "memory of the cluster with the stack",
+      target: "under 6 GiB",
+      measured: `${(new ControlGroup(cluster.id).memoryInUse() / 2 ** 30).toFixed(2)} GiB`,
+    });
+    await down("test");
+    expect(await machine()).toEqual(machineBefore);
+    await timed("a stopped cluster up", "seconds", () => up("test"));
+    const after = await waitFor("the services to answer again", 180, () =>
+      connect(workspace, before.userId).catch(() => undefined),
+    );
+    const found = await waitFor("the task to be read", 120, async () => {
+      const answer = await after.call("backend", { path: `/tasks/${(body as Task).id}` });
+      return answer.status === 200 ? answer.body : undefined;
+    });
+    expect(found).toMatchObject({ title: "Still here" });
+    after.close();
+  }, 600_000);
+
+  test("leaves nothing in the cluster when it is destroyed", async () => {
+    const { exitCode, output } = await pulumi(["destroy", "--stack", "dev", "--yes", "--skip-preview"]);
+    expect(exitCode, output).toBe(0);
+    await waitFor("the cluster to be as it was", 60, async () => {
+      const left = (await objects()).filter((object) => !objectsBefore.includes(object));
+      if (left.length > 0) throw new Error(`still there: ${left.join(", ")}`);
+      return true;
+    });
+    expect(
+      (
+        JSON.parse((await pulumi(["stack", "export", "--stack", "dev"])).output) as {
+          deployment: { resources?: unknown[] };
+        }
+      ).deployment.resources ?? [],
+    ).toEqual([]);
+  }, 300_000);
+});
+
+test("a stopped cluster leaves nothing on the machine", async () => {
+  expect((await machine()).length).toBeGreaterThan(machineBefore.length);
+  await down("test");
+  expect(await machine()).toEqual(machineBefore);
+}, 120_000);

@@ -5,8 +5,8 @@
  *     node commands/dead-letters.ts replay  <id>… | --all
  *     node commands/dead-letters.ts discard <id>… | --all
  *
- * It asks the service's sidecar: by kubectl, from the PATH, in --context and --namespace if they are given, or at
- * --dapr <url>, which may need a token in DAPR_API_TOKEN.
+ * It asks the service's sidecar, which has the state store and the broker: through kubectl in the stack that is up here, or
+ * in another one by --context and --namespace; or at --dapr <url>, with a token in DAPR_API_TOKEN if it needs one.
  */
 import { parseArgs } from "node:util";
 import {
@@ -20,6 +20,8 @@ import {
 } from "@event-flow/events";
 import { forward } from "../test/flow/access.ts";
 import { say } from "../test/tools/progress.ts";
+import { main } from "./process.ts";
+import { openWorkspace } from "./workspace.ts";
 
 const usage =
   "usage: dead-letters.ts list | (replay | discard) (<id>… | --all) [--dapr <url> | --context … --namespace …]";
@@ -30,7 +32,7 @@ const { values, positionals } = parseArgs({
     all: { type: "boolean", default: false },
     dapr: { type: "string" },
     context: { type: "string" },
-    namespace: { type: "string" },
+    namespace: { type: "string", default: "default" },
   },
 });
 const [verb, ...ids] = positionals;
@@ -61,7 +63,7 @@ async function readList(call: Call) {
   return { list, etag: response.headers.get("etag") ?? undefined };
 }
 
-/** Takes a letter off the list first: what is left of it when this is interrupted is never replayed by mistake. */
+/** Takes a letter off the list, then deletes it: what an interruption leaves is never shown. */
 async function remove(call: Call, id: string): Promise<void> {
   for (;;) {
     const { list, etag } = await readList(call);
@@ -115,26 +117,21 @@ async function run(call: Call): Promise<void> {
   }
 }
 
-if (
-  !(verb === "list" && ids.length === 0) &&
-  !(["replay", "discard"].includes(verb ?? "") && values.all !== ids.length > 0)
-) {
-  console.error(usage);
-  process.exit(2);
+/** A way to the sidecar, and how to give it up. */
+async function open(): Promise<{ url: string; close: () => void }> {
+  const { dapr: url, context, namespace } = values;
+  if (url !== undefined) return { url, close: () => undefined };
+  const access = context === undefined ? await openWorkspace() : { kubectl: "kubectl", context, namespace, env: {} };
+  return forward(access, `deployment/${services.notificationService.name}`, daprHttpPort);
 }
-const forwarded =
-  values.dapr === undefined
-    ? await forward(
-        { kubectl: "kubectl", context: values.context, namespace: values.namespace, env: {} },
-        `deployment/${services.notificationService.name}`,
-        daprHttpPort,
-      )
-    : undefined;
-try {
-  await run(caller(forwarded?.url ?? values.dapr ?? ""));
-} catch (error) {
-  console.error(error instanceof Error ? error.message : error);
-  process.exitCode = 1;
-} finally {
-  forwarded?.close();
-}
+
+await main(async () => {
+  const known = verb === "list" ? ids.length === 0 : verb === "replay" || verb === "discard";
+  if (!known || (verb !== "list" && values.all === ids.length > 0)) throw new Error(usage);
+  const { url, close } = await open();
+  try {
+    await run(caller(url));
+  } finally {
+    close();
+  }
+});

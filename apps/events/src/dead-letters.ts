@@ -1,7 +1,10 @@
 import { z } from "zod";
+import type { ServiceIdentity } from "./names.ts";
 
-/** The topic for messages that a subscriber gave up on. */
-export const deadLetterTopic = "task-events.dead-letter";
+/** The topic for messages that a subscriber gave up on. Each has its own: others may well have handled them. */
+export function deadLetterTopic(subscriber: ServiceIdentity): string {
+  return `task-events.dead-letter.${subscriber.name}`;
+}
 
 /** A message that a subscriber gave up on, and why. */
 export const deadLetterSchema = z.object({

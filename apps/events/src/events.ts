@@ -55,8 +55,8 @@ export interface CloudEvent<T extends EventType> {
    * between which a broker keeps no order.
    */
   taskversion: number;
-  /** The trace that the change belongs to (https://www.w3.org/TR/trace-context/#traceparent-header). */
-  traceparent: string;
+  /** The trace that the change belongs to (https://www.w3.org/TR/trace-context/#traceparent-header), if that is known. */
+  traceparent?: string | undefined;
   data: EventData<T>;
 }
 
@@ -77,7 +77,8 @@ export function cloudEventSchema<T extends EventType>(type: T): z.ZodType<CloudE
     time: timestamp,
     datacontenttype: z.literal("application/json"),
     taskversion: z.int().positive(),
-    traceparent: z.string().regex(traceparentPattern, "must be a W3C traceparent"),
+    // An event is no worse for a trace that can't be followed.
+    traceparent: z.string().regex(traceparentPattern).optional().catch(undefined),
     data: eventSchemas[type],
   });
   // TypeScript does not work out what a schema infers while T is open.

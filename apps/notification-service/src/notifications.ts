@@ -68,11 +68,29 @@ export type Outcome = "told" | "repeated" | "outdated";
  * completion. That is no reason to conceal it. It is told like any other, and has its place before the completion in the
  * list, which is in the order in which things happened.
  */
-export async function notify<T extends EventType>(
-  dapr: DaprClient,
-  event: CloudEvent<T>,
-  message: string,
-): Promise<Outcome> {
+export function notify<T extends EventType>(dapr: DaprClient, event: CloudEvent<T>, message: string): Promise<Outcome> {
+  return inTurn(event.data.user_id, () => note(dapr, event, message));
+}
+
+const turns = new Map<string, Promise<unknown>>();
+
+/**
+ * Does work for one user after the other's: a user's events come by every partition at once, and all but one of them would
+ * read and write in vain. Among replicas the ETag decides.
+ */
+async function inTurn<T>(userId: string, work: () => Promise<T>): Promise<T> {
+  const turn = (turns.get(userId) ?? Promise.resolve()).then(work, work);
+  turns.set(userId, turn);
+  try {
+    return await turn;
+  } finally {
+    if (turns.get(userId) === turn) {
+      turns.delete(userId);
+    }
+  }
+}
+
+async function note<T extends EventType>(dapr: DaprClient, event: CloudEvent<T>, message: string): Promise<Outcome> {
   const { user_id: userId, task_id: taskId } = event.data;
   for (let attempt = 1; attempt <= attempts; attempt += 1) {
     const { document, etag } = await readDocument(dapr, userId);

@@ -4,6 +4,7 @@ import {
   components,
   deadLetterTopic,
   eventTypes,
+  services,
   topic,
   type CloudEvent,
   type EventType,
@@ -22,6 +23,7 @@ const retry = { status: "RETRY" };
 /** Never deliver it again. */
 const drop = { status: "DROP" };
 
+const deadLetters = deadLetterTopic(services.notificationService);
 const deadLetterRoute = "/events/dead-letter";
 
 /** How often an event is tried whose failure is no backing service's. */
@@ -66,10 +68,10 @@ export function subscriptionRoutes(
       pubsubname: components.pubsub,
       topic: topic(type),
       route: route(type),
-      deadLetterTopic,
+      deadLetterTopic: deadLetters,
     })),
     // Raw, as what is there need be no CloudEvent.
-    { pubsubname: components.pubsub, topic: deadLetterTopic, route: deadLetterRoute, metadata: { rawPayload: "true" } },
+    { pubsubname: components.pubsub, topic: deadLetters, route: deadLetterRoute, metadata: { rawPayload: "true" } },
   ]);
 
   const tries = new Tries();
@@ -117,7 +119,12 @@ function subscribe(scope: App, { dapr, tries }: { dapr: DaprClient; tries: Tries
       const origin = originOf(headers, topic(type), eventId(body));
       const giveUp = async (facts: object, cause: string) => {
         try {
-          await dapr.publishDeadLetter({ ...origin, cause, failed_at: new Date().toISOString(), event: body });
+          await dapr.publishDeadLetter(deadLetters, {
+            ...origin,
+            cause,
+            failed_at: new Date().toISOString(),
+            event: body,
+          });
         } catch (err) {
           log.warn({ ...facts, err }, `Event to be retried: ${type} could not go to the dead letters`);
           return retry;
@@ -177,7 +184,7 @@ const rawEventSchema = z.object({ data_base64: z.base64() });
 function subscribeToDeadLetters(scope: App, dapr: DaprClient): void {
   scope.post(deadLetterRoute, { bodyLimit: 2 * bodyLimit, schema: { hide: true } }, async ({ body, headers, log }) => {
     const { data_base64 } = rawEventSchema.parse(body);
-    const letter = readDeadLetter(Buffer.from(data_base64, "base64"), originOf(headers, deadLetterTopic));
+    const letter = readDeadLetter(Buffer.from(data_base64, "base64"), originOf(headers, deadLetters));
     try {
       await keepDeadLetter(dapr, letter);
       return success;

@@ -2,7 +2,7 @@ import { probes } from "@event-flow/events";
 import fastifyJwt from "@fastify/jwt";
 import fastifySwagger from "@fastify/swagger";
 import fastifySwaggerUi from "@fastify/swagger-ui";
-import Fastify from "fastify";
+import Fastify, { LogController } from "fastify";
 import {
   jsonSchemaTransform,
   serializerCompiler,
@@ -38,7 +38,7 @@ export async function createApp({ title, description, logLevel, jwtSecret, secre
     logger: { level: logLevel, hooks: { streamWrite: redactor([jwtSecret, ...secrets]) } },
     // A request is known by its step in the caller's trace: `request.id`, and in every line that it logs.
     genReqId: ({ headers }) => continueTrace(headers["traceparent"]),
-    requestIdLogLabel: "traceparent",
+    logController: new LogController({ requestIdLogLabel: "traceparent" }),
   }).withTypeProvider<ZodTypeProvider>();
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);

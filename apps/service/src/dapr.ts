@@ -1,11 +1,4 @@
-import {
-  components,
-  deadLetterTopic,
-  topic,
-  type CloudEvent,
-  type DeadLetter,
-  type EventType,
-} from "@event-flow/events";
+import { components, topic, type CloudEvent, type DeadLetter, type EventType } from "@event-flow/events";
 import { Pool, type Dispatcher } from "undici";
 
 /** A call to the sidecar that failed. It names the operation and Dapr's own error, and never holds what was sent. */
@@ -106,7 +99,7 @@ export class DaprClient {
   }
 
   /** Publishes a message that was given up on, as it is: what is wrong with it may be that it is no CloudEvent. */
-  async publishDeadLetter(letter: DeadLetter): Promise<void> {
+  async publishDeadLetter(deadLetterTopic: string, letter: DeadLetter): Promise<void> {
     await this.#call(`publish to ${deadLetterTopic}`, {
       method: "POST",
       path: `/v1.0/publish/${components.pubsub}/${deadLetterTopic}`,

@@ -14,6 +14,6 @@ export function continueTrace(header: unknown): string {
 }
 
 /** The id by which all logs know a trace. */
-export function traceId(traceparent: string): string {
-  return traceparentPattern.exec(traceparent)?.[1] ?? "";
+export function traceId(traceparent: string | undefined): string | undefined {
+  return traceparentPattern.exec(traceparent ?? "")?.[1];
 }

@@ -2,9 +2,9 @@ import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { createServer } from "node:net";
 import { inspect } from "node:util";
-import { services, type CloudEvent } from "@event-flow/events";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { startDaprd, type Daprd } from "../../../test/servers/daprd.ts";
+import { eventOf } from "../../../test/servers/events.ts";
 import { freePort } from "../../../test/servers/ports.ts";
 import { DaprClient, DaprError } from "../src/index.ts";
 
@@ -22,15 +22,11 @@ afterAll(async () => {
   await daprd.stop();
 });
 
-const event: CloudEvent<"task_deleted"> = {
-  specversion: "1.0",
-  id: randomUUID(),
-  source: services.backend.appId,
-  type: "task_deleted",
-  time: new Date().toISOString(),
-  datacontenttype: "application/json",
-  data: { task_id: 424242, user_id: randomUUID(), deleted_at: new Date().toISOString() },
-};
+const event = eventOf("task_deleted", {
+  task_id: 424242,
+  user_id: randomUUID(),
+  deleted_at: new Date().toISOString(),
+});
 
 async function failure(promise: Promise<unknown>): Promise<DaprError> {
   const error: unknown = await promise.then(
@@ -67,7 +63,9 @@ test("of many that create a value at the same time one succeeds", async () => {
 });
 
 test("an error names the operation and what Dapr said, and not what was sent", async () => {
-  const error = await failure(dapr.publish(event, "1"));
+  const [refusal] = await dapr.publish("task_deleted", [event]);
+  expect(refusal?.eventId).toBe(event.id);
+  const error = await failure(Promise.reject(refusal?.error ?? new Error("published")));
   expect(error.message).toBe(
     "Dapr could not publish to task-events.task_deleted: ERR_PUBSUB_NOT_FOUND: pubsub kafka-pubsub is not found",
   );

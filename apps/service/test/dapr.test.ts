@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { inspect } from "node:util";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
@@ -60,6 +61,18 @@ test("of many that create a value at the same time one succeeds", async () => {
   );
   expect(saved.filter(Boolean)).toHaveLength(1);
   expect((await dapr.getState(key)).value).toBe(saved.indexOf(true));
+});
+
+test("the sidecar has the policies that the stack gives it", () => {
+  const log = readFileSync(daprd.log, "utf8");
+  expect(log).toContain("Loading Resiliency configuration: delivery");
+  expect(log).not.toMatch(/Could not (read|parse) resiliency/);
+});
+
+test("of events that were refused each one is named", async () => {
+  const events = Array.from({ length: 500 }, () => ({ ...event, id: randomUUID() }));
+  const refusals = await dapr.publish("task_deleted", events);
+  expect(refusals.map(({ eventId }) => eventId)).toEqual(events.map(({ id }) => id));
 });
 
 test("an error names the operation and what Dapr said, and not what was sent", async () => {

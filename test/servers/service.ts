@@ -88,6 +88,7 @@ export async function startService(
       return child.exitCode;
     },
     kill: async () => {
+      if (child.exitCode !== null || child.signalCode !== null) return;
       const gone = once(child, "exit");
       child.kill("SIGKILL");
       await gone;

@@ -175,6 +175,35 @@ test("a database lost in the middle of a change leaves neither the change nor it
   await backend.logged("its event", (line) => line["taskId"] === id);
 });
 
+test("a database that is killed under load loses nothing that was acknowledged, and each change has its event", async () => {
+  const acknowledged: number[] = [];
+  let stopped = false;
+  const users = Array.from({ length: 4 }, async () => {
+    while (!stopped) {
+      const { status, body } = await call<{ id: number }>("POST", tasks(), { user, body: { title: "under load" } });
+      expect([201, 503]).toContain(status);
+      if (status === 201) acknowledged.push(body.id);
+    }
+  });
+  const reached = (count: number) =>
+    waitFor(`${count} tasks`, 20, () => Promise.resolve(acknowledged.length >= count ? true : undefined));
+  await reached(40);
+  await postgres.kill();
+  await postgres.start();
+  await reached(acknowledged.length + 40);
+  stopped = true;
+  await Promise.all(users);
+  await outboxEmpties();
+
+  const rows = await query(postgres.port, "tasks", "select id from tasks where title = 'under load'");
+  const ids = rows.map(({ id }) => Number(id));
+  expect(ids).toEqual(expect.arrayContaining(acknowledged));
+  const published = new Set(
+    backend.log.filter(({ msg }) => msg === "Published event: task_created").map((line) => line["taskId"]),
+  );
+  expect(ids.filter((id) => !published.has(id))).toEqual([]);
+});
+
 test("a commit that comes late does not lose its event", async () => {
   await outboxEmpties();
   const late = new pg.Client({ connectionString: environment["DATABASE_URL"] });

@@ -117,7 +117,9 @@ describe("installPulumi", { timeout: 60_000 }, () => {
   });
 
   it("may come again, over what is there", async () => {
-    expect(await installPulumi({ directory, cli: path.join(toolDir(pulumiTool), "pulumi"), passphrase: PASSPHRASE })).toEqual(pulumi);
+    expect(
+      await installPulumi({ directory, cli: path.join(toolDir(pulumiTool), "pulumi"), passphrase: PASSPHRASE }),
+    ).toEqual(pulumi);
     const before = await readFile(dev.configFile, "utf8");
     expect(await createStack(pulumi, { project: PROGRAM, stack: "dev" })).toEqual(dev);
     expect(await readFile(dev.configFile, "utf8")).toBe(before);

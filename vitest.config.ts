@@ -13,10 +13,19 @@ export default defineConfig({
           hookTimeout: 120_000,
         },
       },
-      { test: { name: "pulumi", include: ["test/pulumi/**/*.test.ts"] } },
+      { test: { name: "pulumi", include: ["test/pulumi/**/*.test.ts"], testTimeout: 120_000, hookTimeout: 120_000 } },
       { test: { name: "cluster", include: ["test/cluster/*.test.ts"] } },
       // One story, told in order: what fails makes what follows meaningless.
-      { test: { name: "e2e", include: ["test/flow/*.test.ts"], bail: 1, fileParallelism: false } },
+      {
+        test: {
+          name: "e2e",
+          include: ["test/flow/*.test.ts"],
+          bail: 1,
+          fileParallelism: false,
+          testTimeout: 600_000,
+          hookTimeout: 600_000,
+        },
+      },
     ],
   },
 });

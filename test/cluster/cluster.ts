@@ -68,13 +68,13 @@ async function loadImages(cluster: Layout, images: ImageArchive): Promise<void> 
 export async function up(name: ClusterName): Promise<Layout> {
   const cluster = layout(name);
   await withLock(cluster.id, async () => {
+    await needs({ building: false });
     await buildTools();
     const images = await clusterImages();
     if (await isReady(cluster)) {
       say(`The cluster ${cluster.id} is up (kubeconfig: ${cluster.kubeconfig}).`);
       return;
     }
-    await needs();
     const begun = performance.now();
     await stop(cluster);
     mkdirSync(cluster.dir, { recursive: true });

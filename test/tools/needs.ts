@@ -36,41 +36,66 @@ export function isOnPath(program: string): boolean {
   });
 }
 
-async function goProblem(): Promise<string | undefined> {
+/** What of a machine matters to a cluster of its own. */
+export interface Machine {
+  readonly platform: string;
+  readonly arch: string;
+  readonly uid: number | undefined;
+  /** As `go env GOVERSION` prints it; empty without Go, `undefined` where nothing is to be built. */
+  readonly goVersion: string | undefined;
+  readonly hasApt: boolean;
+  /** The programs that aren't there. */
+  readonly missing: readonly string[];
+}
+
+/** What keeps a machine from running a cluster of its own, each with the way to mend it; missing packages that apt brings don't. */
+export function problemsOf(machine: Machine): string[] {
+  const { platform, arch, uid, goVersion, hasApt, missing } = machine;
+  const problems: string[] = [];
+  if (platform !== "linux" || arch !== "x64") {
+    problems.push(`this is ${platform} on ${arch}; a cluster of one's own needs Linux on x64. Use Minikube`);
+  }
+  if (uid !== 0) {
+    problems.push("this isn't root, and namespaces, mounts and containers need it. Run it with sudo, or use Minikube");
+  }
   const mend = `Install Go ${oldestGo.join(".")} or later: https://go.dev/dl`;
-  if (!isOnPath("go")) return `there is no \`go\` on PATH. ${mend}`;
-  const [, major, minor] = /go(\d+)\.(\d+)/.exec(await capture("go", ["env", "GOVERSION"])) ?? [];
-  const found = [Number(major), Number(minor)] as const;
-  const isOld = found[0] < oldestGo[0] || (found[0] === oldestGo[0] && found[1] < oldestGo[1]);
-  return isOld ? `the \`go\` on PATH is version ${found.join(".")}. ${mend}` : undefined;
+  if (goVersion === "") problems.push(`there is no \`go\` on PATH. ${mend}`);
+  else if (goVersion !== undefined && isOlder(goVersion)) problems.push(`the \`go\` on PATH is ${goVersion}. ${mend}`);
+  if (missing.length > 0 && !hasApt) {
+    const are = missing.length === 1 ? "is" : "are";
+    problems.push(`${missing.join(", ")} ${are} missing. Install them by your system's packages`);
+  }
+  return problems;
+}
+
+function goVersion(): Promise<string> {
+  return isOnPath("go") ? capture("go", ["env", "GOVERSION"]) : Promise.resolve("");
+}
+
+function isOlder(goVersion: string): boolean {
+  const [, major, minor] = /^go(\d+)\.(\d+)/.exec(goVersion) ?? [];
+  const [oldestMajor, oldestMinor] = oldestGo;
+  return Number(major) < oldestMajor || (Number(major) === oldestMajor && Number(minor) < oldestMinor);
 }
 
 /**
- * Checks that this machine can build the tools and run a cluster, and installs the Debian packages that it lacks. The error
- * lists all that is missing and how to get it.
+ * Checks that this machine can run a cluster, and build the tools if that is asked, and installs the Debian packages that it
+ * lacks. The error lists all that is missing and how to get it.
  */
-export async function needs(): Promise<void> {
-  const problems: string[] = [];
-  if (process.platform !== "linux" || process.arch !== "x64") {
-    problems.push(
-      `this is ${process.platform} on ${process.arch}; a cluster of one's own needs Linux on x64. Use Minikube`,
-    );
-  }
-  if (process.getuid?.() !== 0) {
-    problems.push("this isn't root, and namespaces, mounts and containers need it. Run it with sudo, or use Minikube");
-  }
-  const go = await goProblem();
-  if (go !== undefined) problems.push(go);
+export async function needs({ building }: { readonly building: boolean }): Promise<void> {
   const missing = Object.keys(programs).filter((program) => !isOnPath(program));
-  const packages = [...new Set(missing.map((program) => programs[program] ?? program))];
-  if (packages.length > 0 && !isOnPath("apt-get")) {
-    problems.push(
-      `${missing.join(", ")} ${missing.length === 1 ? "is" : "are"} missing. Install them by your system's packages`,
-    );
-  }
+  const problems = problemsOf({
+    platform: process.platform,
+    arch: process.arch,
+    uid: process.getuid?.(),
+    goVersion: building ? await goVersion() : undefined,
+    hasApt: isOnPath("apt-get"),
+    missing,
+  });
   if (problems.length > 0) {
     throw new Error(`This machine can't run a cluster of its own:\n${problems.map((p) => `  - ${p}.`).join("\n")}`);
   }
+  const packages = [...new Set(missing.map((program) => programs[program] ?? program))];
   if (packages.length > 0) {
     const log = logFile("packages");
     const env = { DEBIAN_FRONTEND: "noninteractive" };

@@ -7,11 +7,19 @@ import (
 	"log"
 	"os"
 
+	core "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/minikube/pkg/storage"
 	"sigs.k8s.io/sig-storage-lib-external-provisioner/v6/controller"
 )
+
+// Minikube's deletes only what this very process has made, and forgets that when it is restarted.
+type provisioner struct{ controller.Provisioner }
+
+func (provisioner) Delete(_ context.Context, volume *core.PersistentVolume) error {
+	return os.RemoveAll(volume.Spec.HostPath.Path)
+}
 
 func main() {
 	config, err := clientcmd.BuildConfigFromFlags("", os.Args[1])
@@ -22,8 +30,11 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	provisioner := storage.NewHostPathProvisioner(os.Args[2])
 	controller.NewProvisionController(
-		client, "k8s.io/minikube-hostpath", provisioner, "v1.34.0", controller.LeaderElection(false),
+		client,
+		"k8s.io/minikube-hostpath",
+		provisioner{storage.NewHostPathProvisioner(os.Args[2])},
+		"v1.34.0",
+		controller.LeaderElection(false),
 	).Run(context.Background())
 }

@@ -252,7 +252,7 @@ describe("stack dev", () => {
 
   test.each([
     [services.backend, [components.pubsub], 0],
-    [services.notificationService, [components.pubsub, components.stateStore], eventTypes.length],
+    [services.notificationService, [components.pubsub, components.stateStore], eventTypes.length + 1],
   ])("loads the Components of $appId, as its sidecar says", async ({ name, appId }, expected, subscriptions) => {
     const sidecar = await forward(workspace, `deployment/${name}`, 3500);
     try {

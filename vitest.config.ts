@@ -9,6 +9,8 @@ export default defineConfig({
           name: "apps",
           include: ["apps/*/test/*.test.ts"],
           globalSetup: "test/servers/global-setup.ts",
+          // They mostly wait: for servers to start, and for what was killed to be missed.
+          maxWorkers: 3,
           testTimeout: 30_000,
           hookTimeout: 120_000,
         },

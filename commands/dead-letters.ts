@@ -19,7 +19,7 @@ import {
   daprHttpPort,
 } from "@event-flow/events";
 import { forward } from "../test/flow/access.ts";
-import { say } from "../test/tools/progress.ts";
+import { print } from "../test/tools/progress.ts";
 import { main } from "./process.ts";
 import { openWorkspace } from "./workspace.ts";
 
@@ -98,9 +98,9 @@ async function run(call: Call): Promise<void> {
   const { list } = await readList(call);
   if (verb === "list") {
     for (const { id, event_id, failed_at, cause } of list) {
-      say(`${id}\n  event ${event_id ?? "without id"}, given up on ${failed_at}\n  ${cause}`);
+      print(`${id}\n  event ${event_id ?? "without id"}, given up on ${failed_at}\n  ${cause}`);
     }
-    say(list.length === 1 ? "1 dead letter" : `${list.length} dead letters`);
+    print(list.length === 1 ? "1 dead letter" : `${list.length} dead letters`);
     return;
   }
   // The oldest first, as they came.
@@ -113,7 +113,7 @@ async function run(call: Call): Promise<void> {
       await replay(call, deadLetterSchema.parse(await response.json()));
     }
     await remove(call, id);
-    say(`${verb === "replay" ? "replayed" : "discarded"} ${id}`);
+    print(`${verb === "replay" ? "replayed" : "discarded"} ${id}`);
   }
 }
 

@@ -36,7 +36,7 @@ export const kept = 100;
 /** Of how many tasks is known what was seen: more than the kept notifications can be of. */
 const keptSeen = 2 * kept;
 
-// Each attempt that fails is another's that succeeded, and a user's events are handled one per topic and replica.
+// Each attempt that fails is another replica's that succeeded: within one a user's events take turns.
 const attempts = 20;
 
 /** Too many others wrote the user's document at the same time. */

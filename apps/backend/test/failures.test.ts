@@ -170,7 +170,9 @@ test("a database lost in the middle of a change leaves neither the change nor it
   await postgres.start();
   await becomesReady(backend);
   expect(await titles()).not.toContain("half done");
-  expect((await outbox()).events).toBe(0);
+  // The event of another change can be back: its deletion wasn't flushed to disk when the database died.
+  const halfDone = "select from outbox where event -> 'data' ->> 'title' = 'half done'";
+  expect(await query(postgres.port, "tasks", halfDone)).toEqual([]);
   const id = await create("after the crash");
   await backend.logged("its event", (line) => line["taskId"] === id);
 });

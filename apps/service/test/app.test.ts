@@ -124,7 +124,7 @@ test("readiness names what is not ready, liveness does not care", async () => {
   const broken = await call("GET", `${service.url}/ready`);
   expect(broken.body).toEqual({ statusCode: 503, error: "Service Unavailable", message: "Not ready: first" });
   expect((await call("GET", `${service.url}/health`)).body).toEqual({ status: "healthy" });
-  expect(service.output()).toContain("the first is broken");
+  await service.logged("why", (line) => JSON.stringify(line).includes("the first is broken"));
 });
 
 test("an unexpected error stops the service, and no line of its log shows a secret", async () => {

@@ -4,6 +4,7 @@ import { Broker } from "./components/broker.ts";
 import { Cluster } from "./components/cluster.ts";
 import { DaprComponent, kafkaMetadata, redisMetadata } from "./components/dapr-component.ts";
 import { DaprConfiguration } from "./components/dapr-configuration.ts";
+import { DaprResiliency } from "./components/dapr-resiliency.ts";
 import { DaprService } from "./components/dapr-service.ts";
 import { DaprControlPlane, readCrds } from "./components/dapr.ts";
 import { Database } from "./components/database.ts";
@@ -56,9 +57,10 @@ const state = new DaprComponent(
   },
   { ...inCluster, dependsOn: [dapr, stateStore] },
 );
+const resiliency = new DaprResiliency("resiliency", { namespace, scopes }, { ...inCluster, dependsOn: [dapr] });
 
 // A pod that starts before the injector is ready gets no sidecar, and a sidecar loads only the Components that it finds.
-const withSidecar = { ...inCluster, dependsOn: [dapr, pubsub, state, database, appSecrets] };
+const withSidecar = { ...inCluster, dependsOn: [dapr, pubsub, state, resiliency, database, appSecrets] };
 const common = {
   namespace,
   configuration: configuration.configurationName,
@@ -68,6 +70,7 @@ const common = {
     ...(broker.revision === undefined ? {} : { [secrets.redpanda.name]: broker.revision }),
     [components.pubsub]: pubsub.revision,
     [components.stateStore]: state.revision,
+    resiliency: resiliency.revision,
   },
   highlyAvailable,
 };

@@ -9,14 +9,32 @@ export default defineConfig({
           name: "apps",
           include: ["apps/*/test/*.test.ts"],
           globalSetup: "test/servers/global-setup.ts",
+          // They mostly wait: for servers to start, and for what was killed to be missed.
+          maxWorkers: 3,
           testTimeout: 30_000,
           hookTimeout: 120_000,
         },
       },
-      { test: { name: "pulumi", include: ["test/pulumi/**/*.test.ts"] } },
+      {
+        test: {
+          name: "pulumi",
+          include: ["test/pulumi/**/*.test.ts", "test/providers/**/*.test.ts"],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+        },
+      },
       { test: { name: "cluster", include: ["test/cluster/*.test.ts"] } },
       // One story, told in order: what fails makes what follows meaningless.
-      { test: { name: "e2e", include: ["test/flow/*.test.ts"], bail: 1, fileParallelism: false } },
+      {
+        test: {
+          name: "e2e",
+          include: ["test/flow/*.test.ts"],
+          bail: 1,
+          fileParallelism: false,
+          testTimeout: 600_000,
+          hookTimeout: 600_000,
+        },
+      },
       { test: { name: "rehearsal", include: ["test/rehearsal/*.test.ts"], bail: 1, fileParallelism: false } },
     ],
   },

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { repositoryRoot } from "../components/content-tag.ts";
 import { buildTools } from "../test/tools/index.ts";
-import { say, seconds } from "../test/tools/progress.ts";
+import { print, say, seconds } from "../test/tools/progress.ts";
 import { CommandFailed, main, runShown } from "./process.ts";
 
 /** A part of the tests: how many of it passed and failed. */
@@ -104,6 +104,6 @@ await main(async () => {
     passed += count.passed;
     failed += count.failed;
   }
-  say(`\n${passed} passed, ${failed} failed`);
+  print(`\n${passed} passed, ${failed} failed`);
   if (failed > 0) process.exitCode = 1;
 });

@@ -1,6 +1,7 @@
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import { createHash } from "node:crypto";
+import { kafkaDelivery } from "./delivery.ts";
 import type { SaslMechanism } from "./settings.ts";
 
 /** A key of a Kubernetes secret in the Component's namespace. Dapr's operator resolves it; the sidecar needs no right. */
@@ -53,8 +54,7 @@ export function kafkaMetadata(connection: BrokerConnection): MetadataItem[] {
     // Dapr's template for the sidecar's app: the broker's logs and quotas then tell the services apart.
     { name: "clientID", value: "{appID}" },
     // No `consumerGroup`: Dapr then takes the app id, one group for each service.
-    // The default, `newest`, misses what was published before a service first subscribed.
-    { name: "initialOffset", value: "oldest" },
+    ...kafkaDelivery,
     { name: "authType", value: connection.auth.type },
     ...saslMetadata(connection.auth),
   ];

@@ -3,7 +3,16 @@ import { join } from "node:path";
 import { services } from "@event-flow/events";
 import { contentTag, dockerfile, repositoryRoot, type ServiceKey } from "../../components/content-tag.ts";
 import { daprVersion, images as official } from "../../components/versions.ts";
-import { type Artifact, artifactDir, build, cacheDir, folderContents, isBuilt, logFile } from "../tools/cache.ts";
+import {
+  type Artifact,
+  artifactDir,
+  build,
+  cacheDir,
+  folderContents,
+  isBuilt,
+  logFile,
+  withLock,
+} from "../tools/cache.ts";
 import * as tools from "../tools/go-tools.ts";
 import { toolDir } from "../tools/index.ts";
 import { step, waitFor } from "../tools/progress.ts";
@@ -64,16 +73,20 @@ const dockerEnv = {
   DOCKER_BUILDKIT: "0",
 };
 
+type Docker = (...args: string[]) => Promise<void>;
+
 /** Runs an action with a Docker engine of our own, which is stopped again after it. It only builds images: pods run on containerd. */
-async function withDocker<T>(
-  action: (docker: (...args: string[]) => Promise<void>) => Promise<T>,
-  log: string,
-): Promise<T> {
+function withDocker<T>(action: (docker: Docker) => Promise<T>, log: string): Promise<T> {
+  // One engine at a time has the data.
+  return withLock("docker", () => runWithDocker(action, log));
+}
+
+async function runWithDocker<T>(action: (docker: Docker) => Promise<T>, log: string): Promise<T> {
   const group = new ControlGroup("event-flow-docker");
   await group.end();
   group.create();
   rmSync(join(dockerDir, "run"), { recursive: true, force: true });
-  mkdirSync(dockerDir, { recursive: true });
+  mkdirSync(join(dockerDir, "run"), { recursive: true });
   const engineLog = logFile("dockerd");
   group.start(
     [
@@ -81,7 +94,8 @@ async function withDocker<T>(
       `--host=${dockerEnv.DOCKER_HOST}`,
       `--data-root=${join(dockerDir, "data")}`,
       `--exec-root=${join(dockerDir, "run")}`,
-      `--pidfile=${join(dockerDir, "dockerd.pid")}`,
+      // In the folder that is new each time: an engine refuses to start over the note of one that was killed.
+      `--pidfile=${join(dockerDir, "run", "dockerd.pid")}`,
       "--cgroup-parent=/event-flow-docker",
       "--exec-opt=native.cgroupdriver=cgroupfs",
       // Builds use the host's network, so that the engine needs none of its own and changes no rule of this machine's.
@@ -94,7 +108,7 @@ async function withDocker<T>(
     engineLog,
   );
   try {
-    const docker = (...args: string[]) => run("docker", args, { log, env: dockerEnv });
+    const docker: Docker = (...args) => run("docker", args, { log, env: dockerEnv });
     await waitFor(
       "Docker's engine",
       60,

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { services } from "@event-flow/events";
-import { say, waitFor } from "../tools/progress.ts";
+import { print, waitFor } from "../tools/progress.ts";
 import { type Access, connect, eventLog } from "./access.ts";
 
 interface Notification {
@@ -45,9 +45,9 @@ export async function followOneEvent(access: Access): Promise<void> {
       [handled.time, `handled and saved in the state store: ${handled.msg}`],
       [readBack, `read back from GET /api/${client.userId}/notifications`],
     ];
-    say(`The way of event ${notification.event_id} (ms since the request; clocks of host and cluster):`);
+    print(`The way of event ${notification.event_id} (ms since the request; clocks of host and cluster):`);
     for (const [time, what] of [...steps].sort(([a], [b]) => a - b)) {
-      say(`  ${String(time - sent).padStart(6)} ms  ${what}`);
+      print(`  ${String(time - sent).padStart(6)} ms  ${what}`);
     }
   } finally {
     client.close();

@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { connect } from "node:tls";
 import { once } from "node:events";
-import { eventTypes, services, topic } from "@event-flow/events";
+import { deadLetterTopic, eventTypes, services, topic } from "@event-flow/events";
 import { inNamespace } from "../cluster/network.ts";
 import { announce, cluster, hostName, serverFile, startBeside, zones } from "../providers/digitalocean/hardware.ts";
 import { insideRoot } from "../servers/process.ts";
@@ -106,16 +106,14 @@ export async function startRedpanda(dir: string, authority: string, password: st
         --add-config 'SCRAM-SHA-256=[iterations=4096,password=${changed}]'`,
     );
   const acl = `${java} org.apache.kafka.tools.AclCommand --bootstrap-server ${admin} --add --allow-principal User:${user}`;
+  const createTopic = `${java} org.apache.kafka.tools.TopicCommand --bootstrap-server ${admin} --create`;
+  const topics = [...eventTypes.map((type) => topic(type)), deadLetterTopic(services.notificationService)];
   await step("make the topics and the user of Redpanda Cloud", async () => {
     await Promise.all([
       setPassword(password),
-      ...eventTypes.map((type) =>
-        tools(
-          `${java} org.apache.kafka.tools.TopicCommand --bootstrap-server ${admin} --create --topic ${topic(type)} --partitions 3`,
-        ),
-      ),
+      tools(...topics.map((name) => `${createTopic} --partitions 3 --topic ${name}`)),
       tools(
-        `${acl} --operation Read --operation Write --operation Describe --topic task-events. --resource-pattern-type prefixed`,
+        `${acl} --operation Read --operation Write --operation Describe ${topics.map((name) => `--topic ${name}`).join(" ")}`,
         ...Object.values(services).map(({ appId }) => `${acl} --operation Read --group ${appId}`),
       ),
     ]);

@@ -2,6 +2,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { components } from "@event-flow/events";
 import { stringify } from "yaml";
+import { kafkaDelivery, resiliencySpec } from "../../components/delivery.ts";
 import { locate } from "./locate.ts";
 import { freePort } from "./ports.ts";
 import { type Server, serverDir, startServer } from "./process.ts";
@@ -25,16 +26,16 @@ export interface DaprdOptions {
   readonly appApiToken?: string;
 }
 
-function component(name: string, type: string, metadata: Record<string, string>) {
+function component(name: string, type: string, metadata: readonly { name: string; value: string }[]) {
   return {
     apiVersion: "dapr.io/v1alpha1",
     kind: "Component",
     metadata: { name },
-    spec: { type, version: "v1", metadata: Object.entries(metadata).map(([key, value]) => ({ name: key, value })) },
+    spec: { type, version: "v1", metadata },
   };
 }
 
-/** A Dapr sidecar for an app on this machine. Ready means that its Components are; the app may still be missing. */
+/** A Dapr sidecar for an app on this machine, which tries as hard as the program's do. Ready means that its Components are; the app may still be missing. */
 export async function startDaprd(options: DaprdOptions): Promise<Daprd> {
   const { appId, appPort, brokers, valkey, apiToken, appApiToken } = options;
   const [httpPort, grpcPort, internalPort, publicPort] = await Promise.all([
@@ -50,26 +51,26 @@ export async function startDaprd(options: DaprdOptions): Promise<Daprd> {
     ...(brokers === undefined
       ? []
       : [
-          component(components.pubsub, "pubsub.kafka", {
-            brokers,
-            authType: "none",
-            initialOffset: "oldest",
-            // Dapr's default of 5 s would make each test of a retry as slow.
-            backOffDuration: "200ms",
-          }),
+          component(components.pubsub, "pubsub.kafka", [
+            { name: "brokers", value: brokers },
+            ...kafkaDelivery,
+            { name: "authType", value: "none" },
+          ]),
         ]),
     ...(valkey === undefined
       ? []
       : [
-          component(components.stateStore, "state.redis", {
-            redisHost: valkey,
-            redisPassword: "",
-            // As above: a call to a store that is down otherwise takes 3 s.
-            redisMaxRetryInterval: "100ms",
-          }),
+          component(components.stateStore, "state.redis", [
+            { name: "redisHost", value: valkey },
+            { name: "redisPassword", value: "" },
+          ]),
         ]),
+    { apiVersion: "dapr.io/v1alpha1", kind: "Resiliency", metadata: { name: "delivery" }, spec: resiliencySpec },
   ];
-  writeFileSync(join(resources, "components.yaml"), manifests.map((manifest) => stringify(manifest)).join("---\n"));
+  // A file each: Dapr looks for a Resiliency only at the beginning of one.
+  for (const manifest of manifests) {
+    writeFileSync(join(resources, `${manifest.metadata.name}.yaml`), stringify(manifest));
+  }
   const server = await startServer({
     name: `the sidecar of ${appId}`,
     dir,

@@ -23,7 +23,8 @@ export async function startPostgres(): Promise<Postgres> {
       echo ${postgresPassword} > /mnt/password
       ${bin}/initdb -D /mnt/data -U tasks --auth=scram-sha-256 --pwfile=/mnt/password --no-sync --locale=C -E UTF8
     fi
-    exec ${bin}/postgres -D /mnt/data -p ${port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off
+    exec ${bin}/postgres -D /mnt/data -p ${port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off \\
+      -c autovacuum_naptime=1s
   `;
   const server = await startServer({
     name: "PostgreSQL",

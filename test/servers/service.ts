@@ -19,6 +19,11 @@ export interface Service {
   logged(what: string, matches: (line: LogLine) => boolean): Promise<LogLine>;
   /** Asks it to stop, as the kubelet does, and returns its exit code. */
   stop(): Promise<number | null>;
+  /** Ends it at once, as a crash would, and resolves when it's gone. */
+  kill(): Promise<void>;
+  /** Stops it from running, as an overloaded machine would, until `resume`. */
+  pause(): void;
+  resume(): void;
 }
 
 const apps = join(import.meta.dirname, "..", "..", "apps");
@@ -82,6 +87,14 @@ export async function startService(
       }
       return child.exitCode;
     },
+    kill: async () => {
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      const gone = once(child, "exit");
+      child.kill("SIGKILL");
+      await gone;
+    },
+    pause: () => void child.kill("SIGSTOP"),
+    resume: () => void child.kill("SIGCONT"),
   };
   if (listening) await service.logged("that it listens", ({ msg }) => msg.startsWith("Server listening"));
   return service;

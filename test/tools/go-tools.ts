@@ -147,12 +147,20 @@ export const pulumiKubernetes = goTool(
   },
 );
 
+const daprBuild: GoBuild = {
+  packages: daprParts.map((part) => `./cmd/${part}`),
+  set: [
+    `github.com/dapr/dapr/pkg/buildinfo.version=${versions.dapr}`,
+    `github.com/dapr/kit/logger.DaprVersion=${versions.dapr}`,
+  ],
+};
+
 /** Dapr's programs, and its Helm chart with the CRDs in `charts/dapr`. */
 export const dapr: Artifact = {
   name: "dapr",
   version: versions.dapr,
   coldSeconds: 480,
-  recipe: folderContents(join(sources, "dapr")),
+  recipe: [JSON.stringify(daprBuild), ...folderContents(join(sources, "dapr"))],
   build: async (dir, log) => {
     // The module's own folder is read-only and can't be overlaid: build in a copy of it.
     const source = join(dir, "source");
@@ -164,10 +172,7 @@ export const dapr: Artifact = {
     // checksums are pinned here.
     await run("go", ["mod", "edit", "-require=github.com/diagridio/go-etcd-cron@v0.12.7"], { cwd: source, log });
     appendFileSync(join(source, "go.sum"), readFileSync(join(sources, "dapr", "go.sum")));
-    await goBuild(source, dir, log, {
-      packages: daprParts.map((part) => `./cmd/${part}`),
-      set: [`github.com/dapr/dapr/pkg/buildinfo.version=${versions.dapr}`],
-    });
+    await goBuild(source, dir, log, daprBuild);
     cpSync(join(source, "charts"), join(dir, "charts"), { recursive: true });
     rmSync(source, { recursive: true, force: true });
   },

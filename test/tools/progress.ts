@@ -6,7 +6,13 @@ export function seconds(milliseconds: number): string {
   return `${(milliseconds / 1000).toFixed(1)} s`;
 }
 
+/** Says how work goes on; on stderr, so that a command's result can be piped. */
 export function say(line: string): void {
+  process.stderr.write(`${line}\n`);
+}
+
+/** Writes a line of a command's result. */
+export function print(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 

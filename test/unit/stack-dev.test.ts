@@ -24,6 +24,7 @@ test("is made of exactly these resources", () => {
     " > images: event-flow:images:Images",
     " > notification-service: event-flow:dapr:Service",
     " > pubsub: event-flow:dapr:Component",
+    " > resiliency: event-flow:dapr:Resiliency",
     " > secrets: event-flow:secrets:AppSecrets",
     " > state-store: event-flow:state:StateStore",
     " > statestore: event-flow:dapr:Component",
@@ -48,6 +49,7 @@ test("is made of exactly these resources", () => {
     "notification-service > notification-service-deployment: kubernetes:apps/v1:Deployment",
     "notification-service > notification-service-service: kubernetes:core/v1:Service",
     "pubsub > pubsub-manifest: kubernetes:dapr.io/v1alpha1:Component",
+    "resiliency > resiliency-manifest: kubernetes:dapr.io/v1alpha1:Resiliency",
     "secrets > secrets-jwt: random:index/randomPassword:RandomPassword",
     "secrets > secrets-todo: event-flow:secrets:VersionedSecret",
     "secrets-todo > secrets-todo-key: random:index/randomPassword:RandomPassword",
@@ -152,7 +154,7 @@ describe("Dapr", () => {
     });
   });
 
-  test.each(["pubsub", "statestore", "backend", "notification-service"])("is there before %s", (name) => {
+  test.each(["pubsub", "statestore", "resiliency", "backend", "notification-service"])("is there before %s", (name) => {
     expect(dev.resource(name).dependsOn).toContain("dapr-release");
   });
 
@@ -172,6 +174,10 @@ describe("Components", () => {
           { name: "brokers", value: "redpanda:9092" },
           { name: "clientID", value: "{appID}" },
           { name: "initialOffset", value: "oldest" },
+          { name: "sessionTimeout", value: "6s" },
+          { name: "heartbeatInterval", value: "2s" },
+          { name: "consumeRetryEnabled", value: "true" },
+          { name: "backOffDuration", value: "1s" },
           { name: "authType", value: "none" },
         ],
       },
@@ -195,6 +201,31 @@ describe("Components", () => {
         ],
       },
       scopes: [services.notificationService.appId],
+    });
+  });
+
+  test("sidecars try again without end what a handler wants again, and bound all else", () => {
+    expect(dev.resource("resiliency-manifest").inputs).toEqual({
+      apiVersion: "dapr.io/v1alpha1",
+      kind: "Resiliency",
+      metadata: { name: "delivery", namespace: "default" },
+      spec: {
+        policies: {
+          retries: { untilHandled: { policy: "constant", duration: "1s", maxRetries: -1 } },
+          timeouts: { publish: "4s", handle: "15s", state: "2s" },
+          circuitBreakers: { broker: { maxRequests: 1, timeout: "3s", trip: "consecutiveFailures >= 3" } },
+        },
+        targets: {
+          components: {
+            [components.pubsub]: {
+              outbound: { timeout: "publish", circuitBreaker: "broker" },
+              inbound: { timeout: "handle", retry: "untilHandled" },
+            },
+            [components.stateStore]: { outbound: { timeout: "state" } },
+          },
+        },
+      },
+      scopes: [services.backend.appId, services.notificationService.appId],
     });
   });
 
@@ -428,6 +459,7 @@ describe.each([
             "event-flow/revision-of-todo-secrets": revision,
             "event-flow/revision-of-redis-credentials": revision,
             "event-flow/revision-of-kafka-pubsub": revision,
+            "event-flow/revision-of-resiliency": revision,
             "event-flow/revision-of-statestore": revision,
           },
         },
@@ -497,7 +529,13 @@ describe.each([
 
   test("starts after what it needs", () => {
     expect(dev.resource(name).dependsOn).toEqual(
-      expect.arrayContaining(["dapr-release", "pubsub-manifest", "statestore-manifest", "database-server-set"]),
+      expect.arrayContaining([
+        "dapr-release",
+        "pubsub-manifest",
+        "statestore-manifest",
+        "resiliency-manifest",
+        "database-server-set",
+      ]),
     );
   });
 });

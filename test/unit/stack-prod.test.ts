@@ -109,10 +109,10 @@ test("what both are made of differs in this", () => {
     notification-service-deployment.spec.replicas: 1 → 2
     notification-service-deployment.spec.template.spec.topologySpreadConstraints: – → [{"labelSelector":{"matchLabels":{"app":"notification-service"}},"matchLabelKeys":["pod-template-hash"],"maxSkew":1,"topologyKey":"kubernetes.io/hostname","whenUnsatisfiable":"ScheduleAnyway"}]
     pubsub-manifest.spec.metadata.0.value: "redpanda:9092" → "seed-1.example.com:9092,seed-2.example.com:9092"
-    pubsub-manifest.spec.metadata.3.value: "none" → "password"
-    pubsub-manifest.spec.metadata.4: – → {"name":"saslUsername","secretKeyRef":{"key":"username","name":"redpanda-credentials"}}
-    pubsub-manifest.spec.metadata.5: – → {"name":"saslPassword","secretKeyRef":{"key":"password","name":"redpanda-credentials"}}
-    pubsub-manifest.spec.metadata.6: – → {"name":"saslMechanism","value":"SHA-256"}
+    pubsub-manifest.spec.metadata.10: – → {"name":"saslMechanism","value":"SHA-256"}
+    pubsub-manifest.spec.metadata.7.value: "none" → "password"
+    pubsub-manifest.spec.metadata.8: – → {"name":"saslUsername","secretKeyRef":{"key":"username","name":"redpanda-credentials"}}
+    pubsub-manifest.spec.metadata.9: – → {"name":"saslPassword","secretKeyRef":{"key":"password","name":"redpanda-credentials"}}
     secrets-todo-secret.stringData.value.DATABASE_URL: "postgresql://todo:<database-password>@postgres:5432/todo" → "postgresql://todo:<database-user-password>@private-database-postgres:25060/todo?sslmode=verify-full&sslrootcert=/etc/postgres-ca/ca.crt"
     state-store-credentials-secret.stringData.value.host: "redis:6379" → "private-state-store-valkey:25060"
     state-store-credentials-secret.stringData.value.password: "<state-store-password>" → "<state-store-valkey-password>"
@@ -285,6 +285,10 @@ test("a SASL user is named to Dapr in Dapr's words", () => {
     { name: "brokers", value: "seed-1.example.com:9092,seed-2.example.com:9092" },
     { name: "clientID", value: "{appID}" },
     { name: "initialOffset", value: "oldest" },
+    { name: "sessionTimeout", value: "6s" },
+    { name: "heartbeatInterval", value: "2s" },
+    { name: "consumeRetryEnabled", value: "true" },
+    { name: "backOffDuration", value: "1s" },
     { name: "authType", value: "password" },
     { name: "saslUsername", secretKeyRef: { name: "redpanda-credentials", key: "username" } },
     { name: "saslPassword", secretKeyRef: { name: "redpanda-credentials", key: "password" } },

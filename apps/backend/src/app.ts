@@ -1,10 +1,11 @@
 import { createApp, DaprClient } from "@event-flow/service";
-import { sql } from "kysely";
 import type { Config } from "./config.ts";
 import { createDatabase } from "./database.ts";
+import { readBacklog } from "./outbox.ts";
+import { Relay } from "./relay.ts";
 import { taskRoutes } from "./routes.ts";
 
-/** Builds the backend: the tasks' API over PostgreSQL, which publishes each change. Opens no connection. */
+/** Builds the backend: the tasks' API over PostgreSQL, and the relay that publishes each change. Opens no connection. */
 export async function buildApp(config: Config) {
   const app = await createApp({
     title: "Tasks",
@@ -12,26 +13,25 @@ export async function buildApp(config: Config) {
     logLevel: config.LOG_LEVEL,
     jwtSecret: config.JWT_SECRET,
     secrets: [config.DATABASE_URL, databasePassword(config.DATABASE_URL), config.DAPR_API_TOKEN ?? ""],
-    readiness: {
-      database: async () => {
-        await sql`select 1`.execute(database);
-      },
-      sidecar: () => dapr.checkOutbound(),
-    },
+    // Not the sidecar: without it changes are taken, and their events follow. How many wait is told besides.
+    readiness: { database: async () => ({ outbox: await readBacklog(database) }) },
   });
   const database = createDatabase(config.DATABASE_URL, (err) => {
     app.log.warn({ err }, "Lost an idle connection to the database");
   });
   const dapr = new DaprClient({ port: config.DAPR_HTTP_PORT, apiToken: config.DAPR_API_TOKEN });
+  const relay = new Relay({ databaseUrl: config.DATABASE_URL, dapr, log: app.log });
 
   await app.register((scope, _options, done) => {
-    taskRoutes(scope, { database, dapr });
+    taskRoutes(scope, { database, relay });
     done();
   });
   app.addHook("onClose", async () => {
+    // The last requests were answered; what they committed is relayed yet.
+    await relay.stop();
     await Promise.all([database.destroy(), dapr.close()]);
   });
-  return { app, database };
+  return { app, database, relay };
 }
 
 function databasePassword(url: string): string {

@@ -1,3 +1,4 @@
+import type { CloudEvent, EventType } from "@event-flow/events";
 import {
   Kysely,
   PostgresDialect,
@@ -18,10 +19,19 @@ interface TasksTable {
   due_date: ColumnType<Date | null, string | null, string | null>;
   created_at: Generated<Date>;
   updated_at: Generated<Date>;
+  /** How often the task was changed, from 1. */
+  version: Generated<number>;
+}
+
+/** Events that the broker doesn't have yet, in the order in which the changes of each task were made. */
+interface OutboxTable {
+  id: GeneratedAlways<number>;
+  event: ColumnType<CloudEvent<EventType>, string, never>;
 }
 
 export interface Schema {
   tasks: TasksTable;
+  outbox: OutboxTable;
 }
 
 export type TaskRow = Selectable<TasksTable>;
@@ -38,13 +48,13 @@ export function createDatabase(url: string, onIdleError: (error: Error) => void)
     application_name: "event-flow-backend",
     max: 10,
     types,
-    // A change holds its row, and its connection, while its event goes out, for at most the sidecar's 5 s.
+    // A change takes milliseconds: it waits for nothing but the database, and for another change of the same task.
     connectionTimeoutMillis: 5_000,
-    lock_timeout: 6_000,
-    statement_timeout: 8_000,
+    lock_timeout: 3_000,
+    statement_timeout: 5_000,
     // For a database that stopped answering without closing the connection.
-    query_timeout: 10_000,
-    idle_in_transaction_session_timeout: 15_000,
+    query_timeout: 7_000,
+    idle_in_transaction_session_timeout: 10_000,
     keepAlive: true,
   });
   // Without a listener, a database that goes away would end the process. The pool itself listens on idle connections only;

@@ -1,63 +1,82 @@
 import { randomUUID } from "node:crypto";
 import { services, type CloudEvent, type EventData, type EventType } from "@event-flow/events";
-import type { DaprClient } from "@event-flow/service";
-import type { FastifyBaseLogger } from "fastify";
 import type { TaskRow } from "./database.ts";
 
-/** Publishes what happened to a task. Rejects if the broker does not have it. */
-export async function publish<T extends EventType>(
-  dapr: DaprClient,
-  log: FastifyBaseLogger,
+/** What happened to a task. */
+export type TaskEvent = { [T in EventType]: CloudEvent<T> }[EventType];
+
+function taskEvent<T extends EventType>(
   type: T,
-  data: EventData<T>,
-): Promise<void> {
-  const taskId = String(data.task_id);
-  const event: CloudEvent<T> = {
+  { at, version, traceparent, data }: { at: Date; version: number; traceparent: string; data: EventData<T> },
+): CloudEvent<T> {
+  return {
     specversion: "1.0",
     id: randomUUID(),
     source: services.backend.appId,
     type,
-    subject: taskId,
-    time: new Date().toISOString(),
+    subject: String(data.task_id),
+    time: at.toISOString(),
     datacontenttype: "application/json",
+    taskversion: version,
+    traceparent,
     data,
   };
-  const start = performance.now();
-  await dapr.publish(event, taskId);
-  const durationMs = Math.round((performance.now() - start) * 10) / 10;
-  log.info(
-    { eventId: event.id, type, taskId: data.task_id, userId: data.user_id, durationMs },
-    `Published event: ${type}`,
-  );
 }
 
-export function taskCreated(task: TaskRow): EventData<"task_created"> {
-  return {
-    task_id: task.id,
-    user_id: task.user_id,
-    title: task.title,
-    priority_id: task.priority_id,
-    due_date: task.due_date?.toISOString() ?? null,
-    created_at: task.created_at.toISOString(),
-  };
+export function taskCreated(task: TaskRow, traceparent: string): TaskEvent {
+  return taskEvent("task_created", {
+    at: task.created_at,
+    version: task.version,
+    traceparent,
+    data: {
+      task_id: task.id,
+      user_id: task.user_id,
+      title: task.title,
+      priority_id: task.priority_id,
+      due_date: task.due_date?.toISOString() ?? null,
+      created_at: task.created_at.toISOString(),
+    },
+  });
 }
 
-export function taskUpdated(task: TaskRow): EventData<"task_updated"> {
-  return {
-    task_id: task.id,
-    user_id: task.user_id,
-    title: task.title,
-    completed: task.completed,
-    priority_id: task.priority_id,
-    updated_at: task.updated_at.toISOString(),
-  };
+export function taskUpdated(task: TaskRow, traceparent: string): TaskEvent {
+  return taskEvent("task_updated", {
+    at: task.updated_at,
+    version: task.version,
+    traceparent,
+    data: {
+      task_id: task.id,
+      user_id: task.user_id,
+      title: task.title,
+      completed: task.completed,
+      priority_id: task.priority_id,
+      updated_at: task.updated_at.toISOString(),
+    },
+  });
 }
 
-export function taskCompleted(task: TaskRow): EventData<"task_completed"> {
-  return {
-    task_id: task.id,
-    user_id: task.user_id,
-    completed: task.completed,
-    completed_at: task.updated_at.toISOString(),
-  };
+export function taskCompleted(task: TaskRow, traceparent: string): TaskEvent {
+  return taskEvent("task_completed", {
+    at: task.updated_at,
+    version: task.version,
+    traceparent,
+    data: {
+      task_id: task.id,
+      user_id: task.user_id,
+      completed: task.completed,
+      completed_at: task.updated_at.toISOString(),
+    },
+  });
+}
+
+export function taskDeleted(
+  { id, user_id, deleted_at, version }: { id: number; user_id: string; deleted_at: Date; version: number },
+  traceparent: string,
+): TaskEvent {
+  return taskEvent("task_deleted", {
+    at: deleted_at,
+    version,
+    traceparent,
+    data: { task_id: id, user_id, deleted_at: deleted_at.toISOString() },
+  });
 }

@@ -24,6 +24,27 @@ const migrations: Record<string, Migration> = {
       await db.schema.createIndex("tasks_user_id_id").on("tasks").columns(["user_id", "id"]).execute();
     },
   },
+  "0002_outbox": {
+    async up(db: Kysely<unknown>) {
+      await db.schema
+        .alterTable("tasks")
+        .addColumn("version", "integer", (column) => column.notNull().defaultTo(1))
+        .execute();
+      // A queue: each row is written once, read and deleted, so its pages need no room for updates. Each thousand dead rows
+      // are worth a vacuum at full speed. Left to the defaults, which follow the table's size and pause, a day's dead rows
+      // would lie before the first live one of its index.
+      await sql`
+        create table outbox (
+          id bigint generated always as identity primary key,
+          event json not null
+        ) with (
+          autovacuum_vacuum_scale_factor = 0,
+          autovacuum_vacuum_threshold = 1000,
+          autovacuum_vacuum_cost_delay = 0
+        )
+      `.execute(db);
+    },
+  },
 };
 
 /** Brings the database's schema up to date. Replicas that start together take turns by Kysely's advisory lock. */

@@ -1,18 +1,10 @@
-import type { EventData, EventType } from "@event-flow/events";
-import {
-  bearerSecurity,
-  DaprError,
-  errorResponses,
-  HttpError,
-  requireOwner,
-  type App,
-  type DaprClient,
-} from "@event-flow/service";
-import type { FastifyBaseLogger } from "fastify";
+import { bearerSecurity, errorResponses, HttpError, requireOwner, type App } from "@event-flow/service";
 import type { Transaction } from "kysely";
 import { z } from "zod";
 import { isUnavailable, type Database, type Schema } from "./database.ts";
-import { publish, taskCompleted, taskCreated, taskUpdated } from "./events.ts";
+import { taskCompleted, taskCreated, taskDeleted, taskUpdated, type TaskEvent } from "./events.ts";
+import { addToOutbox } from "./outbox.ts";
+import type { Relay } from "./relay.ts";
 import {
   completionSchema,
   listQuery,
@@ -33,7 +25,7 @@ function notFound(id: number): HttpError {
 }
 
 /** The routes under /api/{user_id}/tasks. */
-export function taskRoutes(scope: App, { database, dapr }: { database: Database; dapr: DaprClient }): void {
+export function taskRoutes(scope: App, { database, relay }: { database: Database; relay: Relay }): void {
   scope.addHook("onRequest", requireOwner);
 
   scope.setErrorHandler((error) => {
@@ -43,33 +35,17 @@ export function taskRoutes(scope: App, { database, dapr }: { database: Database;
     throw error;
   });
 
-  type Publish = <T extends EventType>(type: T, data: EventData<T>) => Promise<void>;
-
   /**
-   * Makes one change and publishes its event between the write and the commit: a change that was acknowledged has its
-   * event in the broker, and one whose event could not be published never happened. (Published after the commit, as in
-   * the original design, an event is lost whenever publishing fails.) It is not exactly once: an event can be out
-   * although its commit failed after it. Only an outbox table, written in this transaction and relayed from, closes
-   * that gap, and takes the broker out of the request.
+   * Makes one change and notes its event in the same transaction: a change that was acknowledged has its event, and one
+   * that failed has none. The broker gets it afterwards, from the relay. (Published after the commit by the request
+   * itself, as in the original design, an event is lost whenever publishing fails.)
    */
-  function change<R>(
-    log: FastifyBaseLogger,
-    make: (trx: Transaction<Schema>, publishing: Publish) => Promise<R>,
+  async function change<R>(
+    make: (trx: Transaction<Schema>, emit: (event: TaskEvent) => Promise<void>) => Promise<R>,
   ): Promise<R> {
-    return database.transaction().execute((trx) =>
-      make(trx, async (type, data) => {
-        try {
-          await publish(dapr, log, type, data);
-        } catch (error) {
-          if (error instanceof DaprError) {
-            throw new HttpError(503, "Nothing was changed: the event could not be published; try again later", {
-              cause: error,
-            });
-          }
-          throw error;
-        }
-      }),
-    );
+    const result = await database.transaction().execute((trx) => make(trx, (event) => addToOutbox(trx, event)));
+    relay.committed();
+    return result;
   }
 
   scope.post(
@@ -87,10 +63,10 @@ export function taskRoutes(scope: App, { database, dapr }: { database: Database;
         },
       },
     },
-    async ({ params, body, log }, reply) => {
-      const task = await change(log, async (trx, publishing) => {
+    async ({ params, body, id }, reply) => {
+      const task = await change(async (trx, emit) => {
         const created = await insertTask(trx, params.user_id, body);
-        await publishing("task_created", taskCreated(created));
+        await emit(taskCreated(created, id));
         return created;
       });
       return reply.code(201).header("location", `/api/${task.user_id}/tasks/${task.id}`).send(taskBody(task));
@@ -154,13 +130,13 @@ export function taskRoutes(scope: App, { database, dapr }: { database: Database;
         response: { 200: taskSchema, ...errorResponses(400, 401, 403, 404, 503) },
       },
     },
-    async ({ params, body, log }) => {
-      const task = await change(log, async (trx, publishing) => {
+    async ({ params, body, id }) => {
+      const task = await change(async (trx, emit) => {
         const updated = await updateTask(trx, params, body);
         if (updated === undefined) {
           throw notFound(params.id);
         }
-        await publishing("task_updated", taskUpdated(updated));
+        await emit(taskUpdated(updated, id));
         return updated;
       });
       return taskBody(task);
@@ -180,8 +156,8 @@ export function taskRoutes(scope: App, { database, dapr }: { database: Database;
         response: { 200: taskSchema, ...errorResponses(400, 401, 403, 404, 503) },
       },
     },
-    async ({ params, body: completed, log }) => {
-      const task = await change(log, async (trx, publishing) => {
+    async ({ params, body: completed, id }) => {
+      const task = await change(async (trx, emit) => {
         const current = await lockTask(trx, params);
         if (current === undefined) {
           throw notFound(params.id);
@@ -193,7 +169,7 @@ export function taskRoutes(scope: App, { database, dapr }: { database: Database;
         if (updated === undefined) {
           throw notFound(params.id);
         }
-        await publishing("task_completed", taskCompleted(updated));
+        await emit(taskCompleted(updated, id));
         return updated;
       });
       return taskBody(task);
@@ -211,17 +187,13 @@ export function taskRoutes(scope: App, { database, dapr }: { database: Database;
         response: { 204: z.null().describe("Deleted"), ...errorResponses(400, 401, 403, 404, 503) },
       },
     },
-    async ({ params, log }, reply) => {
-      await change(log, async (trx, publishing) => {
-        const deletedAt = await deleteTask(trx, params);
-        if (deletedAt === undefined) {
+    async ({ params, id }, reply) => {
+      await change(async (trx, emit) => {
+        const deleted = await deleteTask(trx, params);
+        if (deleted === undefined) {
           throw notFound(params.id);
         }
-        await publishing("task_deleted", {
-          task_id: params.id,
-          user_id: params.user_id,
-          deleted_at: deletedAt.toISOString(),
-        });
+        await emit(taskDeleted({ ...params, ...deleted }, id));
       });
       return reply.code(204).send(null);
     },

@@ -72,6 +72,7 @@ export const taskPageSchema = z.object({
     .describe("What to give as `after` for the next page; null on the last page"),
 });
 
+/** What is no part of the schema is left out when it is sent. */
 export function taskBody(row: TaskRow): z.infer<typeof taskSchema> {
   return {
     ...row,

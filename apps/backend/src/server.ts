@@ -5,6 +5,9 @@ import { migrateWhenReachable } from "./migrations.ts";
 
 await startOrExit(async () => {
   const config = readConfig(process.env);
-  const { app, database } = await buildApp(config);
-  await serve(app, config.PORT, () => migrateWhenReachable(database, app.log, config.DATABASE_START_TIMEOUT_SECONDS));
+  const { app, database, relay } = await buildApp(config);
+  await serve(app, config.PORT, async () => {
+    await migrateWhenReachable(database, app.log, config.DATABASE_START_TIMEOUT_SECONDS);
+    relay.start();
+  });
 });

@@ -14,8 +14,10 @@ interface Owned {
   id: number;
 }
 
-// Not now(), which is when the transaction began: this change may have waited for another one of the same task.
-const currentTime = sql<Date>`clock_timestamp()`;
+// Not now(), which is when the transaction began: this change may have waited for another one of the same task. And later
+// than that one also where the clock was set back, by what a Date can tell apart.
+const changeTime = sql<Date>`greatest(clock_timestamp(), updated_at + interval '1 millisecond')`;
+const nextVersion = sql<number>`version + 1`;
 
 export async function insertTask(db: Kysely<Schema>, userId: string, fields: TaskFields): Promise<TaskRow> {
   return db
@@ -61,7 +63,7 @@ export async function listTasks(
     .execute();
 }
 
-/** Updating a row locks it, so that one task's changes, and with them their events, go one after the other. */
+/** Updating a row locks it until the commit, so that one task's changes, and with them their events, are in one order. */
 export async function updateTask(
   db: Kysely<Schema>,
   { user_id, id }: Owned,
@@ -69,20 +71,22 @@ export async function updateTask(
 ): Promise<TaskRow | undefined> {
   return db
     .updateTable("tasks")
-    .set({ ...changes, updated_at: currentTime })
+    .set({ ...changes, updated_at: changeTime, version: nextVersion })
     .where("user_id", "=", user_id)
     .where("id", "=", id)
     .returningAll()
     .executeTakeFirst();
 }
 
-/** Deletes a task and returns when. */
-export async function deleteTask(db: Kysely<Schema>, { user_id, id }: Owned): Promise<Date | undefined> {
-  const deleted = await db
+/** Deletes a task and returns when, and which change of the task that is. */
+export async function deleteTask(
+  db: Kysely<Schema>,
+  { user_id, id }: Owned,
+): Promise<{ deleted_at: Date; version: number } | undefined> {
+  return db
     .deleteFrom("tasks")
     .where("user_id", "=", user_id)
     .where("id", "=", id)
-    .returning(currentTime.as("deleted_at"))
+    .returning([changeTime.as("deleted_at"), nextVersion.as("version")])
     .executeTakeFirst();
-  return deleted?.deleted_at;
 }

@@ -47,14 +47,25 @@ export interface CloudEvent<T extends EventType> {
   type: T;
   /** The task's id. */
   subject?: string | undefined;
+  /** When it happened. Later for each change of one task, whatever the clocks do. */
   time: string;
   datacontenttype: "application/json";
+  /**
+   * The number of the change among those of its task, from 1 and without gaps. It orders a task's events across topics,
+   * between which a broker keeps no order.
+   */
+  taskversion: number;
+  /** The trace that the change belongs to (https://www.w3.org/TR/trace-context/#traceparent-header), if that is known. */
+  traceparent?: string | undefined;
   data: EventData<T>;
 }
 
+/** A `traceparent`, which names its trace in the first group. Neither id may be all zeros. */
+export const traceparentPattern = /^00-((?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
+
 /**
  * The schema of one event type's CloudEvent as Dapr delivers it.
- * Extensions that Dapr adds (`topic`, `pubsubname`, `traceparent` …) are ignored.
+ * What Dapr adds (`topic`, `pubsubname`, `traceid` …) is ignored.
  */
 export function cloudEventSchema<T extends EventType>(type: T): z.ZodType<CloudEvent<T>> {
   const schema = z.object({
@@ -65,6 +76,9 @@ export function cloudEventSchema<T extends EventType>(type: T): z.ZodType<CloudE
     subject: z.string().min(1).optional(),
     time: timestamp,
     datacontenttype: z.literal("application/json"),
+    taskversion: z.int().positive(),
+    // An event is no worse for a trace that can't be followed.
+    traceparent: z.string().regex(traceparentPattern).optional().catch(undefined),
     data: eventSchemas[type],
   });
   // TypeScript does not work out what a schema infers while T is open.

@@ -1,3 +1,4 @@
+import { deadLetterKeys } from "@event-flow/events";
 import { createApp, DaprClient } from "@event-flow/service";
 import type { Config } from "./config.ts";
 import { notificationRoutes } from "./routes.ts";
@@ -11,7 +12,11 @@ export async function buildApp(config: Config) {
     logLevel: config.LOG_LEVEL,
     jwtSecret: config.JWT_SECRET,
     secrets: [config.DAPR_API_TOKEN ?? "", config.APP_API_TOKEN ?? ""],
-    readiness: { sidecar: () => dapr.checkOutbound() },
+    readiness: {
+      sidecar: () => dapr.checkOutbound(),
+      // Any key: what counts is that the store answers.
+      stateStore: () => dapr.getState(deadLetterKeys.list).then(() => undefined),
+    },
   });
   const dapr = new DaprClient({ port: config.DAPR_HTTP_PORT, apiToken: config.DAPR_API_TOKEN });
 

@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { services, type CloudEvent } from "@event-flow/events";
-import { DaprClient } from "@event-flow/service";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { call } from "../../../test/servers/client.ts";
 import { startDaprd, type Daprd } from "../../../test/servers/daprd.ts";
+import { eventOf, publish } from "../../../test/servers/events.ts";
 import { freePort } from "../../../test/servers/ports.ts";
 import { runService, startService, type Service } from "../../../test/servers/service.ts";
 import { startValkey, type Valkey } from "../../../test/servers/valkey.ts";
@@ -33,22 +33,7 @@ afterAll(async () => {
 });
 
 function taskDeleted(taskId: number): CloudEvent<"task_deleted"> {
-  const time = new Date().toISOString();
-  return {
-    specversion: "1.0",
-    id: randomUUID(),
-    source: services.backend.appId,
-    type: "task_deleted",
-    time,
-    datacontenttype: "application/json",
-    data: { task_id: taskId, user_id: user, deleted_at: time },
-  };
-}
-
-async function publish(event: CloudEvent<"task_deleted">): Promise<void> {
-  const dapr = new DaprClient({ port: daprd.httpPort });
-  await dapr.publish(event, String(event.data.task_id));
-  await dapr.close();
+  return eventOf("task_deleted", { task_id: taskId, user_id: user, deleted_at: new Date().toISOString() });
 }
 
 function notifications() {
@@ -64,12 +49,12 @@ async function notified(eventId: string): Promise<void> {
 
 test("while the state store is down events are retried, and once it is back they are there", async () => {
   const before = taskDeleted(1);
-  await publish(before);
+  await publish(daprd, before);
   await notified(before.id);
   await valkey.kill();
 
   const event = taskDeleted(2);
-  await publish(event);
+  await publish(daprd, event);
   const line = await service.logged("the retry", (entry) => entry["eventId"] === event.id);
   expect(line).toMatchObject({ level: 40, msg: "Event to be retried: task_deleted", taskId: 2, userId: user });
   const direct = await call("POST", `${service.url}/events/task-deleted`, { body: taskDeleted(3) });
@@ -81,6 +66,8 @@ test("while the state store is down events are retried, and once it is back they
     message: "A backing service cannot be reached; try again later",
   });
 
+  expect((await call("GET", `${service.url}/ready`)).body).toMatchObject({ message: "Not ready: stateStore" });
+
   await valkey.start();
   await notified(event.id);
   const { body } = await notifications();
@@ -90,14 +77,14 @@ test("while the state store is down events are retried, and once it is back they
 test("an event that comes while the service restarts is delivered afterwards", async () => {
   expect(await service.stop()).toBe(0);
   const event = taskDeleted(4);
-  await publish(event);
+  await publish(daprd, event);
   service = await startService(services.notificationService.name, port, environment);
   await notified(event.id);
 });
 
 test("without its sidecar it is not ready, and lives", async () => {
   await daprd.kill();
-  expect((await call("GET", `${service.url}/ready`)).body).toMatchObject({ message: "Not ready: sidecar" });
+  expect((await call("GET", `${service.url}/ready`)).body).toMatchObject({ message: "Not ready: sidecar, stateStore" });
   expect((await call("GET", `${service.url}/health`)).status).toBe(200);
   await daprd.start();
   expect((await call("GET", `${service.url}/ready`)).status).toBe(200);

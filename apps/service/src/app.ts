@@ -2,7 +2,7 @@ import { probes } from "@event-flow/events";
 import fastifyJwt from "@fastify/jwt";
 import fastifySwagger from "@fastify/swagger";
 import fastifySwaggerUi from "@fastify/swagger-ui";
-import Fastify from "fastify";
+import Fastify, { LogController } from "fastify";
 import {
   jsonSchemaTransform,
   serializerCompiler,
@@ -10,8 +10,9 @@ import {
   type ZodTypeProvider,
 } from "fastify-type-provider-zod";
 import { z } from "zod";
-import { handleError, handleNotFound, HttpError } from "./errors.ts";
+import { errorResponses, handleError, handleNotFound, HttpError } from "./errors.ts";
 import { redactor } from "./redact.ts";
+import { continueTrace } from "./trace.ts";
 
 export interface AppOptions {
   /** The title and the description of the API's documentation, served at /docs. */
@@ -22,8 +23,11 @@ export interface AppOptions {
   readonly jwtSecret: string;
   /** Values that must appear in no log line, besides `jwtSecret`. */
   readonly secrets: readonly string[];
-  /** What must work for the service to take requests. Each check rejects if its part does not. */
-  readonly readiness: Readonly<Record<string, () => Promise<void>>>;
+  /**
+   * What must work for the service to take requests. Each check rejects if its part does not. An object that it resolves
+   * to becomes part of the answer.
+   */
+  readonly readiness: Readonly<Record<string, () => Promise<unknown>>>;
 }
 
 export type App = Awaited<ReturnType<typeof createApp>>;
@@ -32,6 +36,9 @@ export type App = Awaited<ReturnType<typeof createApp>>;
 export async function createApp({ title, description, logLevel, jwtSecret, secrets, readiness }: AppOptions) {
   const app = Fastify({
     logger: { level: logLevel, hooks: { streamWrite: redactor([jwtSecret, ...secrets]) } },
+    // A request is known by its step in the caller's trace: `request.id`, and in every line that it logs.
+    genReqId: ({ headers }) => continueTrace(headers["traceparent"]),
+    logController: new LogController({ requestIdLogLabel: "traceparent" }),
   }).withTypeProvider<ZodTypeProvider>();
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
@@ -51,6 +58,11 @@ export async function createApp({ title, description, logLevel, jwtSecret, secre
       components: { securitySchemes: { bearer: { type: "http", scheme: "bearer", bearerFormat: "JWT" } } },
     },
     transform: jsonSchemaTransform,
+    transformObject: (document) => {
+      const { openapiObject } = document as { openapiObject: OpenApi };
+      makeNullableBodiesOptional(openapiObject);
+      return openapiObject;
+    },
   });
   await app.register(fastifySwaggerUi, { routePrefix: "/docs" });
 
@@ -65,12 +77,12 @@ export async function createApp({ title, description, logLevel, jwtSecret, secre
     probes.readiness,
     {
       ...probe,
-      schema: { summary: "Whether the service can take requests", response: { 200: z.object({ status: z.string() }) } },
+      schema: {
+        summary: "Whether the service can take requests",
+        response: { 200: z.looseObject({ status: z.string() }), ...errorResponses(503) },
+      },
     },
-    async () => {
-      await checkAll(readiness);
-      return { status: "ready" };
-    },
+    async () => ({ status: "ready", ...(await checkAll(readiness)) }),
   );
 
   // A kept-alive connection whose request is answered after the stop began would hold the stop up until its client goes.
@@ -89,18 +101,39 @@ export async function createApp({ title, description, logLevel, jwtSecret, secre
   return app;
 }
 
-async function checkAll(readiness: AppOptions["readiness"]): Promise<void> {
-  const failures: { name: string; reason: string }[] = [];
-  await Promise.all(
-    Object.entries(readiness).map(([name, check]) =>
-      check().catch((error: unknown) => {
-        failures.push({ name, reason: error instanceof Error ? error.message : String(error) });
-      }),
-    ),
+async function checkAll(readiness: AppOptions["readiness"]): Promise<object> {
+  const checks = Object.entries(readiness);
+  const results = await Promise.allSettled(checks.map(([, check]) => check()));
+  const failures = results.flatMap((result, index) =>
+    result.status === "rejected"
+      ? [{ name: checks[index]?.[0] ?? "", reason: result.reason instanceof Error ? result.reason.message : "failed" }]
+      : [],
   );
   if (failures.length > 0) {
     throw new HttpError(503, `Not ready: ${failures.map(({ name }) => name).join(", ")}`, {
       cause: new Error(failures.map(({ name, reason }) => `${name}: ${reason}`).join("; ")),
     });
+  }
+  const details = results.map((result) => (result.status === "fulfilled" ? result.value : undefined));
+  return Object.assign({}, ...details.filter((detail) => typeof detail === "object")) as object;
+}
+
+/** What is used of an OpenAPI document. */
+interface OpenApi {
+  readonly paths?: Record<string, Record<string, { requestBody?: RequestBody }>>;
+}
+
+interface RequestBody {
+  required?: boolean;
+  content: Record<string, { schema: { anyOf?: { type?: string }[] } }>;
+}
+
+/** A route that takes null takes no body at all. @fastify/swagger calls every body required. */
+function makeNullableBodiesOptional({ paths = {} }: OpenApi): void {
+  for (const { requestBody } of Object.values(paths).flatMap((operations) => Object.values(operations))) {
+    const media = Object.values(requestBody?.content ?? {});
+    if (requestBody !== undefined && media.some(({ schema }) => schema.anyOf?.some(({ type }) => type === "null"))) {
+      requestBody.required = false;
+    }
   }
 }

@@ -8,7 +8,7 @@
 import { createHash, createHmac, pbkdf2Sync, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { connect, type TLSSocket } from "node:tls";
-import { eventTypes, topic } from "@event-flow/events";
+import { deadLetterTopic, eventTypes, services, topic } from "@event-flow/events";
 import { z } from "zod";
 import { readEnvironment, secret } from "./environment.ts";
 import { startOrExit } from "./server.ts";
@@ -111,7 +111,7 @@ async function signIn(connection: Connection, settings: Settings): Promise<void>
 }
 
 async function checkTopics(connection: Connection, username: string): Promise<void> {
-  const names = eventTypes.map((type) => topic(type));
+  const names = [...eventTypes.map((type) => topic(type)), deadLetterTopic(services.notificationService)];
   // The last byte asks for topics that are missing to be made, as the sidecar does.
   const request = Buffer.concat([encodeInt32(names.length), ...names.map(encodeText), Buffer.from([1])]);
   const answer = await connection.call(apis.metadata, request);

@@ -1,4 +1,4 @@
-import { components, topic, type CloudEvent, type EventType } from "@event-flow/events";
+import { components, topic, type CloudEvent, type DeadLetter, type EventType } from "@event-flow/events";
 import { Pool, type Dispatcher } from "undici";
 
 /** A call to the sidecar that failed. It names the operation and Dapr's own error, and never holds what was sent. */
@@ -28,6 +28,12 @@ export interface Versioned {
   readonly etag: string | undefined;
 }
 
+/** An event that was not published, and why. */
+export interface Refusal {
+  readonly eventId: string;
+  readonly error: DaprError;
+}
+
 interface Options {
   readonly port: number;
   /** The token that the sidecar expects when `dapr.io/api-token-secret` is set. */
@@ -46,19 +52,60 @@ export class DaprClient {
   readonly #timeout: number;
 
   constructor({ port, apiToken, timeout = 5_000 }: Options) {
-    this.#pool = new Pool(`http://127.0.0.1:${port}`);
+    // Dapr repeats the list of what it could not publish in a header.
+    this.#pool = new Pool(`http://127.0.0.1:${port}`, { maxHeaderSize: 1024 * 1024 });
     this.#headers = apiToken === undefined ? {} : { "dapr-api-token": apiToken };
     this.#timeout = timeout;
   }
 
-  /** Publishes a CloudEvent. Resolves once the broker has it; events of one `partitionKey` keep their order. */
-  async publish<T extends EventType>(event: CloudEvent<T>, partitionKey: string): Promise<void> {
-    await this.#call(`publish to ${topic(event.type)}`, {
+  /**
+   * Publishes events of one type in one call. Resolves to those that the broker doesn't have, as far as is known: an
+   * event can be refused and still get there.
+   */
+  async publish<T extends EventType>(type: T, events: readonly CloudEvent<T>[]): Promise<Refusal[]> {
+    const operation = `publish to ${topic(type)}`;
+    let answer: Answer;
+    try {
+      answer = await this.#request(operation, {
+        method: "POST",
+        path: `/v1.0/publish/bulk/${components.pubsub}/${topic(type)}`,
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify(
+          events.map((event) => ({
+            entryId: event.id,
+            // Dapr puts a trace of its own in the place of `traceparent` unless there is the older `traceid`, too.
+            event: { ...event, traceid: event.traceparent },
+            contentType: "application/cloudevents+json",
+            // Events of one task keep their order.
+            metadata: { partitionKey: String(event.data.task_id) },
+          })),
+        ),
+      });
+    } catch (error) {
+      return events.map(({ id }) => ({ eventId: id, error: error as DaprError }));
+    }
+    if (answer.status < 300) {
+      return [];
+    }
+    // What is not listed was published; without a list nothing was.
+    const { failedEntries } = parseObject(answer.text) as { failedEntries?: { entryId: string; error?: string }[] };
+    const whole = failure(operation, answer);
+    return failedEntries === undefined || failedEntries.length === 0
+      ? events.map(({ id }) => ({ eventId: id, error: whole }))
+      : failedEntries.map(({ entryId, error }) => ({
+          eventId: entryId,
+          error: error === undefined ? whole : new DaprError(operation, error, { status: answer.status }),
+        }));
+  }
+
+  /** Publishes a message that was given up on, as it is: what is wrong with it may be that it is no CloudEvent. */
+  async publishDeadLetter(deadLetterTopic: string, letter: DeadLetter): Promise<void> {
+    await this.#call(`publish to ${deadLetterTopic}`, {
       method: "POST",
-      path: `/v1.0/publish/${components.pubsub}/${topic(event.type)}`,
-      query: { "metadata.partitionKey": partitionKey },
-      headers: { "content-type": "application/cloudevents+json" },
-      body: JSON.stringify(event),
+      path: `/v1.0/publish/${components.pubsub}/${deadLetterTopic}`,
+      query: { "metadata.rawPayload": "true", "metadata.partitionKey": letter.id },
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(letter),
     });
   }
 
@@ -75,8 +122,8 @@ export class DaprClient {
     try {
       return { value: JSON.parse(text) as unknown, etag };
     } catch {
-      // JSON.parse quotes what it could not read.
-      throw new DaprError(operation, "the value is not JSON", { status });
+      // JSON.parse quotes what it could not read. No DaprError: another call would fare no better.
+      throw new Error(`Dapr could ${operation}, but the value is not JSON`);
     }
   }
 
@@ -106,6 +153,14 @@ export class DaprClient {
     return etag === undefined && (await this.getState(key)).etag !== undefined;
   }
 
+  /** Deletes a value, whoever wrote it last. */
+  async deleteState(key: string): Promise<void> {
+    await this.#call(`delete from ${components.stateStore}`, {
+      method: "DELETE",
+      path: `/v1.0/state/${components.stateStore}/${encodeURIComponent(key)}`,
+    });
+  }
+
   /** Resolves if the sidecar can be called: its Components are loaded (it may still wait for the app's own port). */
   async checkOutbound(): Promise<void> {
     await this.#call("report its health", { method: "GET", path: "/v1.0/healthz/outbound" });
@@ -115,33 +170,44 @@ export class DaprClient {
     await this.#pool.close();
   }
 
-  async #call(
-    operation: string,
-    { headers, ...options }: Omit<Dispatcher.RequestOptions, "headers"> & { headers?: Record<string, string> },
-  ): Promise<{ status: number; etag: string | undefined; text: string }> {
-    let response: Dispatcher.ResponseData;
-    let text: string;
+  async #call(operation: string, options: CallOptions): Promise<Answer> {
+    const answer = await this.#request(operation, options);
+    if (answer.status < 200 || answer.status > 299) {
+      throw failure(operation, answer);
+    }
+    return answer;
+  }
+
+  async #request(operation: string, { headers, ...options }: CallOptions): Promise<Answer> {
     try {
-      response = await this.#pool.request({
+      const response = await this.#pool.request({
         ...options,
         headers: { ...this.#headers, ...headers },
         signal: AbortSignal.timeout(this.#timeout),
       });
-      text = await response.body.text();
+      const text = await response.body.text();
+      const { etag } = response.headers;
+      return { status: response.statusCode, etag: typeof etag === "string" ? etag : undefined, text };
     } catch (error) {
       throw new DaprError(operation, transportReason(error, this.#timeout), { cause: error });
     }
-    const status = response.statusCode;
-    if (status < 200 || status > 299) {
-      const { errorCode, message } = daprReason(text);
-      throw new DaprError(operation, `${errorCode ?? `HTTP ${status}`}${message === undefined ? "" : `: ${message}`}`, {
-        status,
-        ...(errorCode !== undefined && { errorCode }),
-      });
-    }
-    const { etag } = response.headers;
-    return { status, etag: typeof etag === "string" ? etag : undefined, text };
   }
+}
+
+type CallOptions = Omit<Dispatcher.RequestOptions, "headers"> & { headers?: Record<string, string> };
+
+interface Answer {
+  readonly status: number;
+  readonly etag: string | undefined;
+  readonly text: string;
+}
+
+function failure(operation: string, { status, text }: Answer): DaprError {
+  const { errorCode, message } = daprReason(text);
+  return new DaprError(operation, `${errorCode ?? `HTTP ${status}`}${message === undefined ? "" : `: ${message}`}`, {
+    status,
+    ...(errorCode !== undefined && { errorCode }),
+  });
 }
 
 function transportReason(error: unknown, timeout: number): string {
@@ -153,18 +219,18 @@ function transportReason(error: unknown, timeout: number): string {
 
 /** Dapr's errors are `{ "errorCode": …, "message": … }`. */
 function daprReason(text: string): { errorCode?: string; message?: string } {
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(text);
-  } catch {
-    return {};
-  }
-  if (typeof parsed !== "object" || parsed === null) {
-    return {};
-  }
-  const { errorCode, message } = parsed as { errorCode?: unknown; message?: unknown };
+  const { errorCode, message } = parseObject(text);
   return {
     ...(typeof errorCode === "string" && { errorCode }),
     ...(typeof message === "string" && { message }),
   };
+}
+
+function parseObject(text: string): Record<string, unknown> {
+  try {
+    const parsed: unknown = JSON.parse(text);
+    return typeof parsed === "object" && parsed !== null ? (parsed as Record<string, unknown>) : {};
+  } catch {
+    return {};
+  }
 }

@@ -92,13 +92,39 @@ test("a malformed request is answered with the fields that are wrong", async () 
   expect(noJson.body).toMatchObject({ statusCode: 415, error: "Unsupported Media Type" });
 });
 
+test("a request continues its caller's trace, or begins one", async () => {
+  const trace = "0af7651916cd43dd8448eb211c80319c";
+  const traced = async (traceparent?: string) => {
+    const headers = traceparent === undefined ? {} : { traceparent };
+    return (await call<{ traceparent: string }>("GET", `${service.url}/trace`, { headers })).body.traceparent;
+  };
+  const continued = await traced(`00-${trace}-b7ad6b7169203331-00`);
+  expect(continued).toMatch(new RegExp(`^00-${trace}-[0-9a-f]{16}-00$`));
+  expect(continued).not.toContain("b7ad6b7169203331");
+  await service.logged("the trace", (line) => line.msg === "traced" && line["traceparent"] === continued);
+  for (const none of [undefined, "", `00-${"0".repeat(32)}-b7ad6b7169203331-01`, `ff-${trace}-b7ad6b7169203331-01`]) {
+    const begun = await traced(none);
+    expect(begun).toMatch(/^00-[0-9a-f]{32}-[0-9a-f]{16}-01$/);
+    expect(begun).not.toContain(trace);
+  }
+});
+
+test("the documentation says which body may be left out", async () => {
+  const { body } = await call<{ paths: Record<string, { post: { requestBody: { required: boolean } } }> }>(
+    "GET",
+    `${service.url}/docs/json`,
+  );
+  const required = ["/optional", "/echo"].map((path) => body.paths[path]?.post.requestBody.required);
+  expect(required).toEqual([false, true]);
+});
+
 test("readiness names what is not ready, liveness does not care", async () => {
-  expect((await call("GET", `${service.url}/ready`)).body).toEqual({ status: "ready" });
+  expect((await call("GET", `${service.url}/ready`)).body).toEqual({ status: "ready", seconds: 2 });
   await call("GET", `${service.url}/break`);
   const broken = await call("GET", `${service.url}/ready`);
   expect(broken.body).toEqual({ statusCode: 503, error: "Service Unavailable", message: "Not ready: first" });
   expect((await call("GET", `${service.url}/health`)).body).toEqual({ status: "healthy" });
-  expect(service.output()).toContain("the first is broken");
+  await service.logged("why", (line) => JSON.stringify(line).includes("the first is broken"));
 });
 
 test("an unexpected error stops the service, and no line of its log shows a secret", async () => {

@@ -1,10 +1,11 @@
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { inspect } from "node:util";
-import { services, type CloudEvent } from "@event-flow/events";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { startDaprd, type Daprd } from "../../../test/servers/daprd.ts";
+import { eventOf } from "../../../test/servers/events.ts";
 import { freePort } from "../../../test/servers/ports.ts";
 import { DaprClient, DaprError } from "../src/index.ts";
 
@@ -22,15 +23,11 @@ afterAll(async () => {
   await daprd.stop();
 });
 
-const event: CloudEvent<"task_deleted"> = {
-  specversion: "1.0",
-  id: randomUUID(),
-  source: services.backend.appId,
-  type: "task_deleted",
-  time: new Date().toISOString(),
-  datacontenttype: "application/json",
-  data: { task_id: 424242, user_id: randomUUID(), deleted_at: new Date().toISOString() },
-};
+const event = eventOf("task_deleted", {
+  task_id: 424242,
+  user_id: randomUUID(),
+  deleted_at: new Date().toISOString(),
+});
 
 async function failure(promise: Promise<unknown>): Promise<DaprError> {
   const error: unknown = await promise.then(
@@ -66,8 +63,22 @@ test("of many that create a value at the same time one succeeds", async () => {
   expect((await dapr.getState(key)).value).toBe(saved.indexOf(true));
 });
 
+test("the sidecar has the policies that the stack gives it", () => {
+  const log = readFileSync(daprd.log, "utf8");
+  expect(log).toContain("Loading Resiliency configuration: delivery");
+  expect(log).not.toMatch(/Could not (read|parse) resiliency/);
+});
+
+test("of events that were refused each one is named", async () => {
+  const events = Array.from({ length: 500 }, () => ({ ...event, id: randomUUID() }));
+  const refusals = await dapr.publish("task_deleted", events);
+  expect(refusals.map(({ eventId }) => eventId)).toEqual(events.map(({ id }) => id));
+});
+
 test("an error names the operation and what Dapr said, and not what was sent", async () => {
-  const error = await failure(dapr.publish(event, "1"));
+  const [refusal] = await dapr.publish("task_deleted", [event]);
+  expect(refusal?.eventId).toBe(event.id);
+  const error = await failure(Promise.reject(refusal?.error ?? new Error("published")));
   expect(error.message).toBe(
     "Dapr could not publish to task-events.task_deleted: ERR_PUBSUB_NOT_FOUND: pubsub kafka-pubsub is not found",
   );

@@ -25,7 +25,7 @@ await startOrExit(async () => {
     secrets: [SECRET, "short"],
     readiness: {
       first: () => (broken ? Promise.reject(new Error("the first is broken")) : Promise.resolve()),
-      second: () => Promise.resolve(),
+      second: () => Promise.resolve({ seconds: 2 }),
     },
   });
 
@@ -33,7 +33,12 @@ await startOrExit(async () => {
     broken = true;
     return {};
   });
+  app.post("/optional", { schema: { body: z.object({ a: z.string() }).nullish() } }, ({ body }) => body ?? {});
   app.post("/echo", { schema: { body: z.strictObject({ name: z.string().min(1) }) } }, ({ body }) => body);
+  app.get("/trace", ({ id, log }) => {
+    log.info("traced");
+    return { traceparent: id };
+  });
   app.get("/known", () => {
     throw new HttpError(503, "Come back later", { cause: new Error(SECRET) });
   });

@@ -1,0 +1,29 @@
+import { z } from "zod";
+import type { ServiceIdentity } from "./names.ts";
+
+/** The topic for messages that a subscriber gave up on. Each has its own: others may well have handled them. */
+export function deadLetterTopic(subscriber: ServiceIdentity): string {
+  return `task-events.dead-letter.${subscriber.name}`;
+}
+
+/** A message that a subscriber gave up on, and why. */
+export const deadLetterSchema = z.object({
+  id: z.string().min(1).describe("Where the message was: `<topic>/<partition>/<offset>`"),
+  topic: z.string().min(1).describe("The topic that it came by, and is replayed to"),
+  key: z.string().nullable().describe("Its partition key"),
+  cause: z.string().min(1),
+  failed_at: z.iso.datetime({ offset: true }),
+  event: z.unknown().describe("The message as it was delivered; text if it is not JSON"),
+});
+
+export type DeadLetter = z.infer<typeof deadLetterSchema>;
+
+/** Where the subscriber's state store has its dead letters: a list of all but their events, and each one by its id. */
+export const deadLetterKeys = { list: "dead-letters", letter: (id: string) => `dead-letter/${id}` } as const;
+
+/** The list of them: the most recent first. */
+export const deadLetterListSchema = z.array(
+  deadLetterSchema.omit({ event: true }).extend({ event_id: z.string().nullable() }),
+);
+
+export type DeadLetterList = z.infer<typeof deadLetterListSchema>;

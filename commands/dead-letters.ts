@@ -1,0 +1,137 @@
+/**
+ * Lists the messages that the notification service gave up on, with the cause, and replays or discards them.
+ *
+ *     node commands/dead-letters.ts list
+ *     node commands/dead-letters.ts replay  <id>… | --all
+ *     node commands/dead-letters.ts discard <id>… | --all
+ *
+ * It asks the service's sidecar, which has the state store and the broker: through kubectl in the stack that is up here, or
+ * in another one by --context and --namespace; or at --dapr <url>, with a token in DAPR_API_TOKEN if it needs one.
+ */
+import { parseArgs } from "node:util";
+import {
+  components,
+  deadLetterKeys,
+  deadLetterListSchema,
+  deadLetterSchema,
+  services,
+  type DeadLetter,
+  daprHttpPort,
+} from "@event-flow/events";
+import { forward } from "../test/flow/access.ts";
+import { print } from "../test/tools/progress.ts";
+import { main } from "./process.ts";
+import { openWorkspace } from "./workspace.ts";
+
+const usage =
+  "usage: dead-letters.ts list | (replay | discard) (<id>… | --all) [--dapr <url> | --context … --namespace …]";
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    all: { type: "boolean", default: false },
+    dapr: { type: "string" },
+    context: { type: "string" },
+    namespace: { type: "string", default: "default" },
+  },
+});
+const [verb, ...ids] = positionals;
+
+/** Calls Dapr's HTTP API; resolves to what it answered. */
+type Call = (method: string, path: string, body?: { type: string; text: string }) => Promise<Response>;
+
+function caller(url: string): Call {
+  const token = process.env["DAPR_API_TOKEN"];
+  return async (method, path, body) => {
+    const response = await fetch(`${url}/v1.0/${path}`, {
+      method,
+      headers: {
+        ...(token !== undefined && { "dapr-api-token": token }),
+        ...(body !== undefined && { "content-type": body.type }),
+      },
+      ...(body !== undefined && { body: body.text }),
+      signal: AbortSignal.timeout(30_000),
+    });
+    if (!response.ok) throw new Error(`${method} ${path}: HTTP ${response.status} ${await response.text()}`);
+    return response;
+  };
+}
+
+async function readList(call: Call) {
+  const response = await call("GET", `state/${components.stateStore}/${deadLetterKeys.list}?consistency=strong`);
+  const list = deadLetterListSchema.parse(response.status === 204 ? [] : await response.json());
+  return { list, etag: response.headers.get("etag") ?? undefined };
+}
+
+/** Takes a letter off the list, then deletes it: what an interruption leaves is never shown. */
+async function remove(call: Call, id: string): Promise<void> {
+  for (;;) {
+    const { list, etag } = await readList(call);
+    const value = list.filter((letter) => letter.id !== id);
+    try {
+      const options = { concurrency: "first-write", consistency: "strong" };
+      const text = JSON.stringify([{ key: deadLetterKeys.list, value, etag, options }]);
+      await call("POST", `state/${components.stateStore}`, { type: "application/json", text });
+      break;
+    } catch (error) {
+      // Another wrote the list meanwhile.
+      if (!(error instanceof Error && error.message.includes("HTTP 409"))) throw error;
+    }
+  }
+  await call("DELETE", `state/${components.stateStore}/${encodeURIComponent(deadLetterKeys.letter(id))}`);
+}
+
+/** Publishes a message to its topic again, as it was. */
+async function replay(call: Call, { topic, key, event }: DeadLetter): Promise<void> {
+  const isObject = typeof event === "object" && event !== null;
+  const query = new URLSearchParams({
+    ...(key !== null && { "metadata.partitionKey": key }),
+    ...(!isObject && { "metadata.rawPayload": "true" }),
+  }).toString();
+  await call("POST", `publish/${components.pubsub}/${topic}?${query}`, {
+    type: isObject ? "application/cloudevents+json" : "text/plain",
+    text: typeof event === "string" ? event : JSON.stringify(event),
+  });
+}
+
+async function run(call: Call): Promise<void> {
+  const { list } = await readList(call);
+  if (verb === "list") {
+    for (const { id, event_id, failed_at, cause } of list) {
+      print(`${id}\n  event ${event_id ?? "without id"}, given up on ${failed_at}\n  ${cause}`);
+    }
+    print(list.length === 1 ? "1 dead letter" : `${list.length} dead letters`);
+    return;
+  }
+  // The oldest first, as they came.
+  const chosen = values.all ? list.map(({ id }) => id).reverse() : ids;
+  for (const id of chosen) {
+    if (!list.some((letter) => letter.id === id)) throw new Error(`There is no dead letter ${id}`);
+    if (verb === "replay") {
+      const key = encodeURIComponent(deadLetterKeys.letter(id));
+      const response = await call("GET", `state/${components.stateStore}/${key}?consistency=strong`);
+      await replay(call, deadLetterSchema.parse(await response.json()));
+    }
+    await remove(call, id);
+    print(`${verb === "replay" ? "replayed" : "discarded"} ${id}`);
+  }
+}
+
+/** A way to the sidecar, and how to give it up. */
+async function open(): Promise<{ url: string; close: () => void }> {
+  const { dapr: url, context, namespace } = values;
+  if (url !== undefined) return { url, close: () => undefined };
+  const access = context === undefined ? await openWorkspace() : { kubectl: "kubectl", context, namespace, env: {} };
+  return forward(access, `deployment/${services.notificationService.name}`, daprHttpPort);
+}
+
+await main(async () => {
+  const known = verb === "list" ? ids.length === 0 : verb === "replay" || verb === "discard";
+  if (!known || (verb !== "list" && values.all === ids.length > 0)) throw new Error(usage);
+  const { url, close } = await open();
+  try {
+    await run(caller(url));
+  } finally {
+    close();
+  }
+});

@@ -1,0 +1,40 @@
+import * as k8s from "@pulumi/kubernetes";
+import * as pulumi from "@pulumi/pulumi";
+import { createHash } from "node:crypto";
+import { resiliencySpec } from "./delivery.ts";
+
+export interface DaprResiliencyArgs {
+  /** The namespace whose sidecars load it. */
+  readonly namespace: pulumi.Input<string>;
+
+  /** The app ids that it is for. */
+  readonly scopes: readonly string[];
+}
+
+/** How long and how often sidecars try to reach Components and their app (https://docs.dapr.io/operations/resiliency/). */
+export class DaprResiliency extends pulumi.ComponentResource {
+  /** The same exactly as long as its policies are. Sidecars read them only when they start. */
+  readonly revision: pulumi.Output<string>;
+
+  constructor(name: string, args: DaprResiliencyArgs, opts?: pulumi.ComponentResourceOptions) {
+    super("event-flow:dapr:Resiliency", name, {}, opts);
+
+    const manifest = new k8s.apiextensions.CustomResource(
+      `${name}-manifest`,
+      {
+        apiVersion: "dapr.io/v1alpha1",
+        kind: "Resiliency",
+        metadata: { name: "delivery", namespace: args.namespace },
+        spec: resiliencySpec,
+        scopes: args.scopes,
+      },
+      { parent: this },
+    );
+
+    // The manifest's id is in it so that nobody has the new revision before the manifest is the new one.
+    this.revision = manifest.id.apply(() =>
+      createHash("sha256").update(JSON.stringify(resiliencySpec)).digest("hex").slice(0, 16),
+    );
+    this.registerOutputs({ revision: this.revision });
+  }
+}

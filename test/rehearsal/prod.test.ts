@@ -12,7 +12,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { connect, forward, kubectl } from "../flow/access.ts";
 import { cluster, hardware } from "../providers/digitalocean/hardware.ts";
 import { call } from "../providers/digitalocean/valkey.ts";
-import { waitFor } from "../tools/progress.ts";
+import { staysSo, waitFor } from "../tools/progress.ts";
 import { generateLoad } from "./load.ts";
 import { apiVersionsRequest } from "./redpanda.ts";
 import { type Ended, setStage, type Stage } from "./stage.ts";
@@ -286,9 +286,10 @@ test("a wrong password is told, and reaches no service", { timeout: 300_000 }, a
   const output = failed(await up());
   expect(output).toMatch(/refuses the user event-flow with the password in event-flow:redpandaPassword/);
   // Longer than a sidecar that reloads its Components would take to end.
-  await new Promise((resolve) => setTimeout(resolve, 65_000));
-  const after = { ...(await pods(services.backend.name)), ...(await pods(services.notificationService.name)) };
-  expect(after).toEqual(before);
+  await staysSo(65, async () => {
+    const now = { ...(await pods(services.backend.name)), ...(await pods(services.notificationService.name)) };
+    expect(now).toEqual(before);
+  });
   await followAnEvent();
 });
 

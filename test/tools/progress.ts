@@ -53,3 +53,12 @@ export async function waitFor<T>(
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
 }
+
+/** Checks once a second that something stays so, for as long as it could take to change; the check throws when it did. */
+export async function staysSo(forSeconds: number, check: () => Promise<void>): Promise<void> {
+  const until = performance.now() + forSeconds * 1000;
+  while (performance.now() < until) {
+    await check();
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+  }
+}

@@ -3,7 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Cloud } from "./cloud.ts";
-import { resources } from "./resources.ts";
+import type { Hardware } from "./hardware.ts";
+import { HalfMade, resources } from "./resources.ts";
 import { changes, check, UNKNOWN } from "./rules.ts";
 
 const { fields } = resources["digitalocean:index/kubernetesCluster:KubernetesCluster"] ?? { fields: {} };
@@ -59,5 +60,21 @@ describe("a call", () => {
     cloud.steer({ faults: [{ id: "broken", ...posts, status: 500, message: "Server Error" }] });
     await expect(cloud.call("right", "POST", "/v2/vpcs")).rejects.toThrow("500");
     await cloud.call("right", "POST", "/v2/vpcs");
+  });
+
+  test("that fails once the cluster is there leaves it half made, by its id", async () => {
+    const kubeconfig = { server: "https://127.0.0.1:6443", raw: "", ca: "", token: "" };
+    const hardware = { kubeconfig: () => Promise.resolve(kubeconfig) } as Partial<Hardware> as Hardware;
+    cloud.steer({ kubernetesVersions: ["1.34.1-do.0"] });
+    const vpc = { id: "vpc", kind: "Vpc", inputs: { region: "fra1" }, made: {}, readyAt: 0 };
+    cloud.put(vpc);
+    const wanted = { ...inputs, name: "half-made", vpcUuid: vpc.id, registryIntegration: true };
+    const { create } = resources["digitalocean:index/kubernetesCluster:KubernetesCluster"] ?? {};
+    const error: unknown = await create?.({ cloud, token: "right", hardware }, wanted).catch((e: unknown) => e);
+    expect(error).toBeInstanceOf(HalfMade);
+    const { message, made } = error as HalfMade;
+    expect(message).toMatch(/^Error enabling registry integration: POST .*: 412 .*no registry was found$/);
+    expect(cloud.objects("KubernetesCluster").map(({ id }) => id)).toEqual([made.id]);
+    expect(made.outputs).toMatchObject({ name: "half-made", status: "running" });
   });
 });

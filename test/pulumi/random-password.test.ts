@@ -1,14 +1,6 @@
 import { describe, expect, it } from "vitest";
-import {
-  changes,
-  check,
-  generate,
-  password,
-  preview,
-  type Properties,
-  UNKNOWN,
-  withDefaults,
-} from "./random-password.ts";
+import { changes, check, generate, password, preview, UNKNOWN, withDefaults } from "./random-password.ts";
+import type { Properties } from "./provider-wire.ts";
 
 const everyInput: Properties = {
   length: 32,

@@ -6,24 +6,15 @@
 import { randomInt } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import { bcryptHash } from "./bcrypt.ts";
+import type { Change, Properties } from "./provider-wire.ts";
 
 /** Stands for a value that isn't known before the update, in what the engine sends and gets. */
 export const UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9";
-
-/** Properties as the engine sends them, without the marks of secrets. */
-export type Properties = Readonly<Record<string, unknown>>;
 
 /** An input that the provider refuses. */
 export interface Failure {
   readonly property: string;
   readonly reason: string;
-}
-
-/** A change of a property, and whether it makes the password another one. */
-export interface Change {
-  readonly property: string;
-  readonly kind: "add" | "delete" | "update";
-  readonly replaces: boolean;
 }
 
 /** The outputs that are secret whatever the program says. */

@@ -5,24 +5,15 @@
  *
  * Left out: `pulumi import`, functions, the schema, and the mark (`__defaults`) that the real provider leaves in its inputs.
  */
-import { createRequire } from "node:module";
 import empty from "google-protobuf/google/protobuf/empty_pb.js";
 import structs, { type JavaScriptValue, type Struct } from "google-protobuf/google/protobuf/struct_pb.js";
 import plugins from "@pulumi/pulumi/proto/plugin_pb.js";
 import providerServices, { type IResourceProviderServer } from "@pulumi/pulumi/proto/provider_grpc_pb.js";
-import provider, { type PropertyDiff } from "@pulumi/pulumi/proto/provider_pb.js";
+import provider from "@pulumi/pulumi/proto/provider_pb.js";
 import { servePlugin, unary, Unimplemented } from "./plugin-server.ts";
-import {
-  type Change,
-  changes,
-  check,
-  generate,
-  preview,
-  type Properties,
-  SECRET_OUTPUTS,
-  withDefaults,
-} from "./random-password.ts";
-import { markSecret, withoutSecretMarks } from "./secrets.ts";
+import { changes, check, generate, preview, SECRET_OUTPUTS, withDefaults } from "./random-password.ts";
+import { kindOf, plain, type Properties, sdkVersion } from "./provider-wire.ts";
+import { markSecret } from "./secrets.ts";
 
 const TYPE = "random:index/randomPassword:RandomPassword";
 /** The id that the real provider gives to every password. */
@@ -113,7 +104,7 @@ const random: Pick<IResourceProviderServer, Served> = {
 
   cancel: unary(() => new empty.Empty()),
   attach: unary(() => new empty.Empty()),
-  getPluginInfo: unary(() => new plugins.PluginInfo().setVersion(`${sdkVersion()}+stand-in`)),
+  getPluginInfo: unary(() => new plugins.PluginInfo().setVersion(`${sdkVersion("random")}+stand-in`)),
 };
 
 await servePlugin(providerServices.ResourceProviderService, random);
@@ -128,10 +119,6 @@ function requireKnownType(urn: string): void {
   }
 }
 
-function plain(properties: Struct | undefined): Properties {
-  return withoutSecretMarks(properties?.toJavaScript() ?? {});
-}
-
 /** The outputs on the wire: the made ones secret, those that are inputs as secret as they came. */
 function state(outputs: Properties, inputs: Struct | undefined): Struct {
   const asSent: Properties = inputs?.toJavaScript() ?? {};
@@ -140,21 +127,4 @@ function state(outputs: Properties, inputs: Struct | undefined): Struct {
     SECRET_OUTPUTS.includes(property) ? markSecret(value) : ((asSent[property] ?? value) as JavaScriptValue),
   ]);
   return structs.Struct.fromJavaScript(Object.fromEntries(marked));
-}
-
-function kindOf({ kind, replaces }: Change): PropertyDiff.Kind {
-  const { ADD, ADD_REPLACE, DELETE, DELETE_REPLACE, UPDATE, UPDATE_REPLACE } = provider.PropertyDiff.Kind;
-  switch (kind) {
-    case "add":
-      return replaces ? ADD_REPLACE : ADD;
-    case "delete":
-      return replaces ? DELETE_REPLACE : DELETE;
-    case "update":
-      return replaces ? UPDATE_REPLACE : UPDATE;
-  }
-}
-
-function sdkVersion(): string {
-  const manifest = createRequire(import.meta.url)("@pulumi/random/package.json") as { version: string };
-  return manifest.version;
 }

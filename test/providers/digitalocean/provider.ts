@@ -5,21 +5,21 @@
  *
  * Left out: `pulumi import`, the schema, and the marks (`__defaults`, `__meta`) that the real provider leaves in the state.
  */
-import { createRequire } from "node:module";
 import * as grpc from "@grpc/grpc-js";
 import any from "google-protobuf/google/protobuf/any_pb.js";
 import empty from "google-protobuf/google/protobuf/empty_pb.js";
 import structs, { type JavaScriptValue, type Struct } from "google-protobuf/google/protobuf/struct_pb.js";
 import plugins from "@pulumi/pulumi/proto/plugin_pb.js";
 import providerServices, { type IResourceProviderServer } from "@pulumi/pulumi/proto/provider_grpc_pb.js";
-import provider, { type PropertyDiff } from "@pulumi/pulumi/proto/provider_pb.js";
+import provider from "@pulumi/pulumi/proto/provider_pb.js";
 import status from "@pulumi/pulumi/proto/status_pb.js";
 import { servePlugin, unary } from "../../pulumi/plugin-server.ts";
+import { kindOf, plain, type Properties, sdkVersion } from "../../pulumi/provider-wire.ts";
 import { markSecret, withoutSecretMarks } from "../../pulumi/secrets.ts";
 import { Cloud } from "./cloud.ts";
 import { hardware } from "./hardware.ts";
 import { type Account, dataSources, HalfMade, type Made, type Resource, resources } from "./resources.ts";
-import { type Change, changes, check, type Properties, UNKNOWN } from "./rules.ts";
+import { changes, check, UNKNOWN } from "./rules.ts";
 
 const directory = process.env["EVENT_FLOW_CLOUD"];
 if (directory === undefined) throw new Error("EVENT_FLOW_CLOUD must name the folder that the cloud is kept in");
@@ -118,7 +118,7 @@ const standIn: Partial<IResourceProviderServer> = {
 
   cancel: unary(() => new empty.Empty()),
   attach: unary(() => new empty.Empty()),
-  getPluginInfo: unary(() => new plugins.PluginInfo().setVersion(`${sdkVersion()}+stand-in`)),
+  getPluginInfo: unary(() => new plugins.PluginInfo().setVersion(`${sdkVersion("digitalocean")}+stand-in`)),
 };
 
 await servePlugin(providerServices.ResourceProviderService, standIn as grpc.UntypedServiceImplementation);
@@ -184,10 +184,6 @@ function unaryThatMayHalfFail<Request, Response>(
   };
 }
 
-function plain(properties: Struct | undefined): Properties {
-  return withoutSecretMarks(properties?.toJavaScript() ?? {});
-}
-
 /** The outputs on the wire: those that are secret by the schema marked, those that are inputs as secret as they came. */
 function state(resource: Resource, outputs: Properties, inputs: Struct | undefined): Struct {
   const asSent: Properties = inputs?.toJavaScript() ?? {};
@@ -207,21 +203,4 @@ function state(resource: Resource, outputs: Properties, inputs: Struct | undefin
 
 function topOf(property: string): string {
   return /^\w+/.exec(property)?.[0] ?? property;
-}
-
-function kindOf({ kind, replaces }: Change): PropertyDiff.Kind {
-  const { ADD, ADD_REPLACE, DELETE, DELETE_REPLACE, UPDATE, UPDATE_REPLACE } = provider.PropertyDiff.Kind;
-  switch (kind) {
-    case "add":
-      return replaces ? ADD_REPLACE : ADD;
-    case "delete":
-      return replaces ? DELETE_REPLACE : DELETE;
-    case "update":
-      return replaces ? UPDATE_REPLACE : UPDATE;
-  }
-}
-
-function sdkVersion(): string {
-  const manifest = createRequire(import.meta.url)("@pulumi/digitalocean/package.json") as { version: string };
-  return manifest.version;
 }

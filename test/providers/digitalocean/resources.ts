@@ -7,7 +7,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { databaseSizes, dropletSizes, engines, evictionPolicies, regions, registryTiers } from "./catalog.ts";
 import { ApiError, type Cloud, type CloudObject } from "./cloud.ts";
 import type { Hardware } from "./hardware.ts";
-import type { Fields, Properties } from "./rules.ts";
+import type { Properties } from "../../pulumi/provider-wire.ts";
+import type { Fields } from "./rules.ts";
 
 /** What a resource works with: the account, by its token, and what the cloud is made of. */
 export interface Account {

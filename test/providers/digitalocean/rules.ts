@@ -1,10 +1,8 @@
 import { isDeepStrictEqual } from "node:util";
+import type { Change, Properties } from "../../pulumi/provider-wire.ts";
 
 /** Stands for a value that isn't known before the update, in what the engine sends and gets. */
 export const UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9";
-
-/** Properties as the engine sends them, without the marks of secrets. */
-export type Properties = Readonly<Record<string, unknown>>;
 
 /** An input that the provider refuses before it calls the API. */
 export interface Failure {
@@ -68,13 +66,6 @@ export function check(fields: Fields, inputs: Properties, at = ""): Failure[] {
     }
   }
   return failures;
-}
-
-/** A change of one property, and whether it makes the resource another one. */
-export interface Change {
-  readonly property: string;
-  readonly kind: "add" | "delete" | "update";
-  readonly replaces: boolean;
 }
 
 /** Compares the inputs of before with new ones. */

@@ -17,6 +17,7 @@ const programs: Readonly<Record<string, string>> = {
   conntrack: "conntrack",
   ip: "iproute2",
   nsenter: "util-linux",
+  sysctl: "procps",
   "/usr/lib/cni/ptp": "containernetworking-plugins",
 };
 

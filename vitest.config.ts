@@ -1,16 +1,18 @@
 import { defineConfig } from "vitest/config";
 
+// Most tests wait: for servers to start, and for what was killed to be missed. Projects with one limit run side by side.
+const maxWorkers = 3;
+
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: "unit", include: ["test/unit/**/*.test.ts"] } },
+      { test: { name: "unit", include: ["test/unit/**/*.test.ts"], maxWorkers } },
       {
         test: {
           name: "apps",
           include: ["apps/*/test/*.test.ts"],
           globalSetup: "test/servers/global-setup.ts",
-          // They mostly wait: for servers to start, and for what was killed to be missed.
-          maxWorkers: 3,
+          maxWorkers,
           testTimeout: 30_000,
           hookTimeout: 120_000,
         },
@@ -19,11 +21,12 @@ export default defineConfig({
         test: {
           name: "pulumi",
           include: ["test/pulumi/**/*.test.ts", "test/providers/**/*.test.ts"],
+          maxWorkers,
           testTimeout: 120_000,
           hookTimeout: 120_000,
         },
       },
-      { test: { name: "cluster", include: ["test/cluster/*.test.ts"] } },
+      { test: { name: "cluster", include: ["test/cluster/*.test.ts"], maxWorkers } },
       // One story, told in order: what fails makes what follows meaningless.
       {
         test: {

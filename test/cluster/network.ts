@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { capture } from "../tools/run.ts";
 import { type Layout } from "./layout.ts";
 
-export function namespacePath(cluster: Layout): string {
+function namespacePath(cluster: Layout): string {
   return `/run/netns/${cluster.id}`;
 }
 

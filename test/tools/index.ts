@@ -7,7 +7,7 @@ import { needs } from "./needs.ts";
 import { say, step } from "./progress.ts";
 import { nodeRoot, servers } from "./root-filesystems.ts";
 
-export const allTools: readonly Artifact[] = [servers, nodeRoot, ...goTools];
+const allTools: readonly Artifact[] = [servers, nodeRoot, ...goTools];
 
 /** The folder of a built tool; an error says how to build it. */
 export function toolDir(artifact: Artifact): string {

@@ -91,7 +91,7 @@ export async function ownWorkspace(cluster: Layout): Promise<Workspace> {
       // Redpanda is in no package registry; Apache Kafka is.
       "event-flow:broker": "kafka",
       "event-flow:images": { from: "prebuilt", ...images },
-      "event-flow:daprChart": join(toolDir(tools.dapr), "charts", "dapr"),
+      "event-flow:daprChart": join(toolDir(tools.daprControlPlane), "charts", "dapr"),
     },
   });
   return {

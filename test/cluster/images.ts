@@ -45,17 +45,17 @@ interface ProgramImage {
 const daprUser = "65532";
 
 function programImages(): ProgramImage[] {
-  const dapr = toolDir(tools.dapr);
-  const daprImage = (part: string) => ({
+  const daprImage = (artifact: Artifact, part: string) => ({
     image: `ghcr.io/dapr/${part}:${daprVersion}`,
-    program: join(dapr, part),
+    program: join(toolDir(artifact), part),
     as: part,
     user: daprUser,
   });
   return [
     { image: pauseImage, program: join(toolDir(tools.pause), "pause"), as: "pause" },
     { image: coreDnsImage, program: join(toolDir(tools.coredns), "coredns"), as: "coredns" },
-    ...tools.daprParts.map(daprImage),
+    daprImage(tools.daprd, "daprd"),
+    ...tools.daprControlPlaneParts.map((part) => daprImage(tools.daprControlPlane, part)),
   ];
 }
 
@@ -138,7 +138,7 @@ async function importRoot(root: Artifact, image: string, log: string, change: re
 
 /** All images that the cluster needs besides the services' own, in one archive `images.tar`. */
 function standInImages(): Artifact {
-  const inputs = [servers, tools.pause, tools.coredns, tools.dapr];
+  const inputs = [servers, tools.pause, tools.coredns, tools.daprd, tools.daprControlPlane];
   const names = [...programImages().map(({ image }) => image), ...serverImages.map(({ image }) => image)];
   return {
     name: "images",

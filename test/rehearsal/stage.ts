@@ -110,7 +110,7 @@ export async function setStage(): Promise<Stage> {
     config: {
       "event-flow:environment": "prod",
       "event-flow:images": { from: "prebuilt", ...images },
-      "event-flow:daprChart": join(toolDir(tools.dapr), "charts", "dapr"),
+      "event-flow:daprChart": join(toolDir(tools.daprControlPlane), "charts", "dapr"),
     },
   });
 

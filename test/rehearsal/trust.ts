@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { daprVersion } from "../../components/versions.ts";
 import { containerdSocket } from "../cluster/parts.ts";
 import { cluster } from "../providers/digitalocean/hardware.ts";
-import { dapr } from "../tools/go-tools.ts";
+import { daprd } from "../tools/go-tools.ts";
 import { toolDir } from "../tools/index.ts";
 import { run } from "../tools/run.ts";
 
@@ -17,7 +17,7 @@ export async function trustInSidecars(dir: string, caFile: string): Promise<void
   const root = join(dir, "root");
   mkdirSync(join(root, "etc", "ssl", "certs"), { recursive: true });
   copyFileSync(caFile, join(root, "etc", "ssl", "certs", "ca-certificates.crt"));
-  copyFileSync(join(toolDir(dapr), "daprd"), join(root, "daprd"));
+  copyFileSync(join(toolDir(daprd), "daprd"), join(root, "daprd"));
 
   const log = join(dir, "log");
   const layer = join(dir, "layer.tar");

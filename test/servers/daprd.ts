@@ -1,43 +1,36 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { components } from "@event-flow/events";
+import { services } from "@event-flow/events";
 import { stringify } from "yaml";
-import { kafkaDelivery, resiliencySpec } from "../../components/delivery.ts";
 import { locate } from "./locate.ts";
+import { type Backing, localManifests } from "./manifests.ts";
 import { freePort } from "./ports.ts";
-import { type Server, serverDir, startServer } from "./process.ts";
+import { type LogOption, type Server, serverDir, startServer } from "./process.ts";
 
 export interface Daprd extends Server {
   readonly httpPort: number;
 }
 
-export interface DaprdOptions {
+/** Without a broker the sidecar has no pub/sub, without Valkey no state store. */
+export interface DaprdOptions extends Backing, LogOption {
   readonly appId: string;
   readonly appPort: number;
   /** @default a free port */
   readonly httpPort?: number;
-  /** Kafka's address; without it the sidecar has no pub/sub. */
-  readonly brokers?: string;
-  /** Valkey's address; without it the sidecar has no state store. */
-  readonly valkey?: string;
   /** What the app has to show. */
   readonly apiToken?: string;
   /** What the sidecar shows to the app. */
   readonly appApiToken?: string;
 }
 
-function component(name: string, type: string, metadata: readonly { name: string; value: string }[]) {
-  return {
-    apiVersion: "dapr.io/v1alpha1",
-    kind: "Component",
-    metadata: { name },
-    spec: { type, version: "v1", metadata },
-  };
-}
+const appIds: readonly string[] = Object.values(services).map(({ appId }) => appId);
 
-/** A Dapr sidecar for an app on this machine, which tries as hard as the program's do. Ready means that its Components are; the app may still be missing. */
+/**
+ * A Dapr sidecar for an app on this machine, with what the program emits for stack dev. Ready means that its Components are;
+ * the app may still be missing.
+ */
 export async function startDaprd(options: DaprdOptions): Promise<Daprd> {
-  const { appId, appPort, brokers, valkey, apiToken, appApiToken } = options;
+  const { appId, appPort, apiToken, appApiToken } = options;
   const [httpPort, grpcPort, internalPort, publicPort] = await Promise.all([
     options.httpPort ?? freePort(),
     freePort(),
@@ -45,35 +38,22 @@ export async function startDaprd(options: DaprdOptions): Promise<Daprd> {
     freePort(),
   ]);
   const dir = serverDir("daprd");
-  const resources = join(dir, "components");
+  const resources = join(dir, "resources");
+  const configuration = join(dir, "configuration.yaml");
   mkdirSync(resources);
-  const manifests = [
-    ...(brokers === undefined
-      ? []
-      : [
-          component(components.pubsub, "pubsub.kafka", [
-            { name: "brokers", value: brokers },
-            ...kafkaDelivery,
-            { name: "authType", value: "none" },
-          ]),
-        ]),
-    ...(valkey === undefined
-      ? []
-      : [
-          component(components.stateStore, "state.redis", [
-            { name: "redisHost", value: valkey },
-            { name: "redisPassword", value: "" },
-          ]),
-        ]),
-    { apiVersion: "dapr.io/v1alpha1", kind: "Resiliency", metadata: { name: "delivery" }, spec: resiliencySpec },
-  ];
-  // A file each: Dapr looks for a Resiliency only at the beginning of one.
-  for (const manifest of manifests) {
-    writeFileSync(join(resources, `${manifest.metadata.name}.yaml`), stringify(manifest));
+  for (const { scopes, ...manifest } of await localManifests(options)) {
+    // An app of a test's own gets what is for the stack's.
+    const text = stringify(appIds.includes(appId) ? { ...manifest, scopes } : manifest);
+    // A file each: Dapr looks for a Resiliency only at the beginning of one.
+    writeFileSync(
+      manifest.kind === "Configuration" ? configuration : join(resources, `${manifest.metadata.name}.yaml`),
+      text,
+    );
   }
   const server = await startServer({
     name: `the sidecar of ${appId}`,
     dir,
+    log: options.log,
     command: [
       locate().daprd,
       `--app-id=${appId}`,
@@ -84,6 +64,7 @@ export async function startDaprd(options: DaprdOptions): Promise<Daprd> {
       `--dapr-public-port=${publicPort}`,
       "--dapr-listen-addresses=127.0.0.1",
       "--enable-metrics=false",
+      `--config=${configuration}`,
       `--resources-path=${resources}`,
     ],
     env: {

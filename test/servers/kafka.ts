@@ -3,7 +3,7 @@ import { writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { freePort } from "./ports.ts";
-import { insideRoot, type Server, serverDir, startServer } from "./process.ts";
+import { insideRoot, type LogOption, type Server, serverDir, startServer } from "./process.ts";
 
 export interface Kafka extends Server {
   readonly brokers: string;
@@ -12,9 +12,18 @@ export interface Kafka extends Server {
 /** Kafka's simplest request (https://kafka.apache.org/protocol): ApiVersions, version 0, with no client id. */
 const apiVersionsRequest = Buffer.from("0000000a" + "0012" + "0000" + "00000001" + "ffff", "hex");
 
+export interface KafkaOptions extends LogOption {
+  /** Whether it's there to be measured: then Java's slow compiler works, too, which pays only after a while. */
+  readonly measured?: boolean;
+  /** @default a free port */
+  readonly port?: number;
+  /** The port that clients are sent on to, where something is in between. @default its own */
+  readonly advertised?: number;
+}
+
 /** One Kafka node, broker and controller at once, that makes topics as they are used. */
-export async function startKafka(): Promise<Kafka> {
-  const port = await freePort();
+export async function startKafka(options: KafkaOptions = {}): Promise<Kafka> {
+  const { log, measured = false, port = await freePort(), advertised = port } = options;
   const controllerPort = await freePort();
   const dir = serverDir("kafka");
   const settings = {
@@ -22,6 +31,7 @@ export async function startKafka(): Promise<Kafka> {
     "node.id": 1,
     "controller.quorum.bootstrap.servers": `127.0.0.1:${controllerPort}`,
     listeners: `PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controllerPort}`,
+    "advertised.listeners": `PLAINTEXT://127.0.0.1:${advertised}`,
     "controller.listener.names": "CONTROLLER",
     "log.dirs": "/mnt/data",
     "num.partitions": 3,
@@ -37,8 +47,8 @@ export async function startKafka(): Promise<Kafka> {
       .map(([key, value]) => `${key}=${value}\n`)
       .join(""),
   );
-  // The quick compiler only: a test's broker is up and gone before the slow one pays.
-  const java = "java -Xmx384m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:-UsePerfData -cp '/opt/kafka/libs/*'";
+  const compiler = measured ? "" : "-XX:TieredStopAtLevel=1";
+  const java = `java -Xmx384m ${compiler} -XX:+UseSerialGC -XX:-UsePerfData -cp '/opt/kafka/libs/*'`;
   const script = `
     if [ ! -d /mnt/data ]; then
       ${java} kafka.tools.StorageTool format --standalone -t MkU3OEVBNTcwNTJENDM2Qk -c /mnt/server.properties
@@ -48,6 +58,7 @@ export async function startKafka(): Promise<Kafka> {
   const server = await startServer({
     name: "Kafka",
     dir,
+    log,
     command: insideRoot(dir, script),
     timeoutSeconds: 120,
     ready: async () => {

@@ -1,9 +1,11 @@
 import pg from "pg";
 import { freePort } from "./ports.ts";
-import { insideRoot, type Server, serverDir, startServer } from "./process.ts";
+import { insideRoot, type LogOption, type Server, serverDir, startServer } from "./process.ts";
 
 export interface Postgres extends Server {
   readonly port: number;
+  /** The URL of a database, as who is sent through another port reaches it. */
+  url(database: string, port?: number): string;
 }
 
 /** What no log may show: tests look for it. */
@@ -13,8 +15,13 @@ export function databaseUrl(port: number, database: string): string {
   return `postgres://tasks:${postgresPassword}@127.0.0.1:${port}/${database}`;
 }
 
+export interface PostgresOptions extends LogOption {
+  /** Whether a commit waits for the disk, as a crash of the machine demands and one of the process doesn't. */
+  readonly durable?: boolean;
+}
+
 /** PostgreSQL with a superuser `tasks`, who has to give a password. */
-export async function startPostgres(): Promise<Postgres> {
+export async function startPostgres({ log, durable = false }: PostgresOptions = {}): Promise<Postgres> {
   const port = await freePort();
   const dir = serverDir("postgres");
   const bin = "/usr/lib/postgresql/17/bin";
@@ -23,12 +30,13 @@ export async function startPostgres(): Promise<Postgres> {
       echo ${postgresPassword} > /mnt/password
       ${bin}/initdb -D /mnt/data -U tasks --auth=scram-sha-256 --pwfile=/mnt/password --no-sync --locale=C -E UTF8
     fi
-    exec ${bin}/postgres -D /mnt/data -p ${port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off \\
+    exec ${bin}/postgres -D /mnt/data -p ${port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=${durable ? "on" : "off"} \\
       -c autovacuum_naptime=1s
   `;
   const server = await startServer({
     name: "PostgreSQL",
     dir,
+    log,
     command: insideRoot(dir, script),
     timeoutSeconds: 60,
     ready: async () => {
@@ -36,7 +44,7 @@ export async function startPostgres(): Promise<Postgres> {
       return true;
     },
   });
-  return { ...server, port };
+  return { ...server, port, url: (database, via = port) => databaseUrl(via, database) };
 }
 
 /** Runs one statement as the superuser. */

@@ -9,16 +9,28 @@ import { locate } from "./locate.ts";
 
 /** A server that tests started. It dies with the process that started it, however that ends. */
 export interface Server {
+  readonly name: string;
+  /** What it printed, over all its starts. */
   readonly log: string;
+  /** The process that was started last; it may have ended. What it started is below it. */
+  pid(): number;
+  isRunning(): boolean;
   /** Ends it at once, as a crash would, and resolves when it's gone. Its files stay for `start` to find. */
   kill(): Promise<void>;
+  /** Asks it to stop, as the kubelet does, and resolves to its exit code. After 30 s it's killed: null. */
+  terminate(): Promise<number | null>;
   /** Starts it again, with the same port and files, and resolves when it's ready. */
   start(): Promise<void>;
   /** Stops it from running, as an overloaded machine would, until `resume`. */
   pause(): void;
   resume(): void;
-  /** Ends it at once and removes its files. */
+  /** Ends it at once and removes its folder. */
   stop(): Promise<void>;
+}
+
+/** Where a server's log goes that is to outlive it; by default it's in the server's folder. */
+export interface LogOption {
+  readonly log?: string | undefined;
 }
 
 /** A folder of its own for one server's files. */
@@ -53,22 +65,34 @@ export function insideRoot(dir: string, script: string): readonly string[] {
 export async function startServer(options: {
   readonly name: string;
   readonly dir: string;
+  readonly log?: string | undefined;
   readonly command: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
   readonly timeoutSeconds: number;
   /** Resolves, to anything but undefined, once the server can be used. */
   readonly ready: () => Promise<true | undefined>;
 }): Promise<Server> {
-  const { name, dir, timeoutSeconds } = options;
-  const log = join(dir, "log");
+  const { name, dir, timeoutSeconds, log = join(options.dir, "log") } = options;
   const [program, ...args] = [...dieWithParent, ...options.command];
   let child: ChildProcess | undefined;
 
+  const isRunning = () => child?.exitCode === null && child.signalCode === null;
+
   const kill = async () => {
-    if (child?.exitCode !== null || child.signalCode !== null) return;
+    if (child === undefined || !isRunning()) return;
     const gone = once(child, "exit");
     child.kill("SIGKILL");
     await gone;
+  };
+
+  const terminate = async () => {
+    if (child === undefined || !isRunning()) return child?.exitCode ?? null;
+    const gone = once(child, "exit");
+    child.kill("SIGTERM");
+    const late = setTimeout(() => child?.kill("SIGKILL"), 30_000);
+    await gone;
+    clearTimeout(late);
+    return child.exitCode;
   };
 
   const start = async () => {
@@ -76,6 +100,8 @@ export async function startServer(options: {
     const started = spawn(program, args, {
       stdio: ["ignore", output, output],
       env: { ...process.env, ...options.env },
+      // In a process group of its own: Ctrl-C is for the one who started it, who stops servers in their order.
+      detached: true,
     });
     child = started;
     closeSync(output);
@@ -99,8 +125,12 @@ export async function startServer(options: {
 
   await start();
   return {
+    name,
     log,
+    pid: () => child?.pid ?? 0,
+    isRunning,
     kill,
+    terminate,
     start,
     pause: () => void child?.kill("SIGSTOP"),
     resume: () => void child?.kill("SIGCONT"),

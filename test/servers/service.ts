@@ -26,7 +26,7 @@ export interface Service {
   resume(): void;
 }
 
-const apps = join(import.meta.dirname, "..", "..", "apps");
+export const apps = join(import.meta.dirname, "..", "..", "apps");
 
 /** The key that signs tests' bearer tokens. */
 export const jwtSecret = "0123456789abcdef0123456789abcdef";

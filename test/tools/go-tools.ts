@@ -82,8 +82,6 @@ const kubernetesParts = [
   "kubectl",
 ] as const;
 
-export const daprParts = ["daprd", "operator", "injector", "sentry", "placement", "scheduler"] as const;
-
 export const etcd = goTool("etcd", versions.etcd, 50, {
   packages: ["go.etcd.io/etcd/server/v3"],
   flags: [quick],
@@ -148,36 +146,52 @@ export const pulumiKubernetes = goTool(
   },
 );
 
-const daprBuild: GoBuild = {
-  packages: daprParts.map((part) => `./cmd/${part}`),
-  set: [
-    `github.com/dapr/dapr/pkg/buildinfo.version=${versions.dapr}`,
-    `github.com/dapr/kit/logger.DaprVersion=${versions.dapr}`,
-  ],
-};
+/** Some of Dapr's programs; `after` may take more from its source. */
+function daprTool(
+  name: string,
+  coldSeconds: number,
+  parts: readonly string[],
+  after: (source: string, dir: string) => void = () => undefined,
+): Artifact {
+  const daprBuild: GoBuild = {
+    packages: parts.map((part) => `./cmd/${part}`),
+    set: [
+      `github.com/dapr/dapr/pkg/buildinfo.version=${versions.dapr}`,
+      `github.com/dapr/kit/logger.DaprVersion=${versions.dapr}`,
+    ],
+  };
+  return {
+    name,
+    version: versions.dapr,
+    coldSeconds,
+    recipe: [JSON.stringify(daprBuild), ...folderContents(join(sources, "dapr"))],
+    build: async (dir, log) => {
+      // The module's own folder is read-only and can't be overlaid: build in a copy of it.
+      const source = join(dir, "source");
+      cpSync(await moduleDir(dir, "github.com/dapr/dapr", `v${versions.dapr}`), source, { recursive: true });
+      await run("chmod", ["-R", "u+w", source], { log });
+      // daprd's full set of components needs modules that no registry serves; these few are the ones the stacks use.
+      cpSync(join(sources, "dapr", "components.go"), join(source, "cmd", "daprd", "components", "zz_notag.go"));
+      // The version of this one that Dapr requires isn't served, and the checksum database doesn't know the next one: its
+      // checksums are pinned here.
+      await run("go", ["mod", "edit", "-require=github.com/diagridio/go-etcd-cron@v0.12.7"], { cwd: source, log });
+      appendFileSync(join(source, "go.sum"), readFileSync(join(sources, "dapr", "go.sum")));
+      await goBuild(source, dir, log, daprBuild);
+      after(source, dir);
+      rmSync(source, { recursive: true, force: true });
+    },
+  };
+}
 
-/** Dapr's programs, and its Helm chart with the CRDs in `charts/dapr`. */
-export const dapr: Artifact = {
-  name: "dapr",
-  version: versions.dapr,
-  coldSeconds: 480,
-  recipe: [JSON.stringify(daprBuild), ...folderContents(join(sources, "dapr"))],
-  build: async (dir, log) => {
-    // The module's own folder is read-only and can't be overlaid: build in a copy of it.
-    const source = join(dir, "source");
-    cpSync(await moduleDir(dir, "github.com/dapr/dapr", `v${versions.dapr}`), source, { recursive: true });
-    await run("chmod", ["-R", "u+w", source], { log });
-    // daprd's full set of components needs modules that no registry serves; these few are the ones the stacks use.
-    cpSync(join(sources, "dapr", "components.go"), join(source, "cmd", "daprd", "components", "zz_notag.go"));
-    // The version of this one that Dapr requires isn't served, and the checksum database doesn't know the next one: its
-    // checksums are pinned here.
-    await run("go", ["mod", "edit", "-require=github.com/diagridio/go-etcd-cron@v0.12.7"], { cwd: source, log });
-    appendFileSync(join(source, "go.sum"), readFileSync(join(sources, "dapr", "go.sum")));
-    await goBuild(source, dir, log, daprBuild);
-    cpSync(join(source, "charts"), join(dir, "charts"), { recursive: true });
-    rmSync(source, { recursive: true, force: true });
-  },
-};
+/** Dapr's sidecar. */
+export const daprd = daprTool("daprd", 315, ["daprd"]);
+
+export const daprControlPlaneParts = ["operator", "injector", "sentry", "placement", "scheduler"] as const;
+
+/** The programs of Dapr's control plane, and its Helm chart with the CRDs in `charts/dapr`. */
+export const daprControlPlane = daprTool("dapr-control-plane", 285, daprControlPlaneParts, (source, dir) => {
+  cpSync(join(source, "charts"), join(dir, "charts"), { recursive: true });
+});
 
 /** The load generator of the bench, which builds it when it's needed. */
 export const vegeta = goTool("vegeta", versions.vegeta, 20, { packages: ["github.com/tsenart/vegeta/v12"] });
@@ -189,7 +203,8 @@ export const goTools: readonly Artifact[] = [
   coredns,
   storageProvisioner,
   kubernetes,
-  dapr,
+  daprd,
+  daprControlPlane,
   pulumi,
   pulumiKubernetes,
 ];

@@ -1,7 +1,8 @@
 import { components, probes, secrets, services } from "@event-flow/events";
 import { beforeAll, describe, expect, test } from "vitest";
 import { devConfig, fixture } from "./support/config.ts";
-import { resourcesSoFar, type Run, runProgram, Secret } from "./support/pulumi.ts";
+import { runProgram } from "./support/program.ts";
+import { resourcesSoFar, type Run, Secret } from "./support/pulumi.ts";
 
 let dev: Run;
 beforeAll(async () => {

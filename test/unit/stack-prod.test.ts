@@ -1,7 +1,8 @@
 import { components, secrets } from "@event-flow/events";
 import { beforeAll, describe, expect, test } from "vitest";
 import { devConfig, fixture, prodConfig, prodSecrets } from "./support/config.ts";
-import { type Recorded, resourcesSoFar, type Run, runProgram, Secret } from "./support/pulumi.ts";
+import { runProgram } from "./support/program.ts";
+import { type Recorded, resourcesSoFar, type Run, Secret } from "./support/pulumi.ts";
 
 let dev: Run;
 let prod: Run;

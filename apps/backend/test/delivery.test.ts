@@ -30,10 +30,10 @@ let backends: [Pod, Pod];
 let notifications: Pod;
 let subscriber: Subscriber;
 
-async function startPod(name: string, appId: string, env: Record<string, string>, state?: string): Promise<Pod> {
+async function startPod(name: string, appId: string, env: Record<string, string>, state?: typeof valkey): Promise<Pod> {
   const port = await freePort();
   const { brokers } = kafka;
-  const daprd = await startDaprd({ appId, appPort: port, brokers, ...(state !== undefined && { valkey: state }) });
+  const daprd = await startDaprd({ appId, appPort: port, brokers, valkey: state });
   const services: Service[] = [];
   const start = async () => {
     const service = await startService(name, port, { ...env, DAPR_HTTP_PORT: String(daprd.httpPort) });

@@ -22,7 +22,7 @@ beforeAll(async () => {
   port = await freePort();
   valkey = await startValkey();
   // An app id of its own is a consumer group of its own: it gets every event, also those of other test files.
-  daprd = await startDaprd({ appId: "notification-failures", appPort: port, brokers, valkey: valkey.address });
+  daprd = await startDaprd({ appId: "notification-failures", appPort: port, brokers, valkey });
   environment = { DAPR_HTTP_PORT: String(daprd.httpPort) };
   service = await startService(services.notificationService.name, port, environment);
 });

@@ -1,6 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
 import { MockMonitor } from "@pulumi/pulumi/runtime/mocks.js";
-import { vi } from "vitest";
 
 /** A value that the engine would keep encrypted. */
 export class Secret {
@@ -182,15 +181,6 @@ export async function run(program: () => unknown, stack = "dev"): Promise<Run> {
       return found[0];
     },
   };
-}
-
-/** Runs the whole program with a stack's config, as `pulumi up` does. */
-export function runProgram(config: Record<string, string>, stack = "dev", secretKeys: string[] = []): Promise<Run> {
-  return run(async () => {
-    pulumi.runtime.setAllConfig(config, secretKeys);
-    vi.resetModules();
-    return import("../../../index.ts");
-  }, stack);
 }
 
 /** The value of an output, once it is there. */

@@ -1,0 +1,166 @@
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { probes, type ServiceIdentity, services } from "@event-flow/events";
+import { waitFor } from "../tools/progress.ts";
+import { startDaprd, type Daprd } from "./daprd.ts";
+import { type Kafka, startKafka } from "./kafka.ts";
+import type { Backing } from "./manifests.ts";
+import { freePort } from "./ports.ts";
+import { createDatabase, type Postgres, startPostgres } from "./postgres.ts";
+import { type Server, serverDir, startServer } from "./process.ts";
+import { apps, jwtSecret } from "./service.ts";
+import { startValkey, type Valkey } from "./valkey.ts";
+
+/** A service of the stack as a process that can be started again, as its container is. */
+export interface App extends Server {
+  readonly url: string;
+}
+
+/** A service with its sidecar. */
+export interface Pod {
+  readonly app: App;
+  readonly daprd: Daprd;
+}
+
+/** Which ones of the stack's services there are, and how many of each. */
+export type Replicas = Readonly<Record<keyof typeof services, number>>;
+
+/** The whole event flow as processes of this machine: what stack dev has in pods, with the manifests that it emits. */
+export interface System {
+  readonly postgres: Postgres;
+  readonly kafka: Kafka;
+  readonly valkey: Valkey;
+  readonly databaseUrl: string;
+  readonly pods: Readonly<Record<keyof typeof services, Pod[]>>;
+  /** Starts one more replica of a service. */
+  add(service: keyof typeof services): Promise<Pod>;
+  /** Waits until every service says that it's ready. */
+  ready(timeoutSeconds?: number): Promise<void>;
+  /** Lets the services stop as in a cluster, then ends the rest. */
+  stop(): Promise<void>;
+}
+
+export interface SystemOptions {
+  /** @default one of each */
+  readonly replicas?: Replicas;
+  /** Where each part's log goes, as `<part>.log`; by default it ends with the part. */
+  readonly logs?: string;
+  /** Where the first replica of a service listens, if it matters. */
+  readonly ports?: Partial<Record<keyof typeof services, number>>;
+  /** Whether it's there to be measured: with a database that waits for its disk, and a broker that is compiled thoroughly. */
+  readonly measured?: boolean;
+  /** Between the parts: what is to be told as the address of one instead of its own. */
+  readonly via?: (part: "postgres" | "kafka" | "valkey", port: number) => Promise<number>;
+}
+
+/** The name of the database. */
+const database = "tasks";
+
+async function startApp(
+  { name }: ServiceIdentity,
+  options: { port: number; env: Readonly<Record<string, string>>; log: string | undefined },
+): Promise<App> {
+  const { port, env, log } = options;
+  const url = `http://127.0.0.1:${port}`;
+  const server = await startServer({
+    name,
+    dir: serverDir(name),
+    log,
+    command: [process.execPath, join(apps, name, "src", "server.ts")],
+    env: { PORT: String(port), JWT_SECRET: jwtSecret, NODE_ENV: "production", ...env },
+    timeoutSeconds: 90,
+    ready: async () => ((await fetch(`${url}${probes.liveness}`)).ok ? true : undefined),
+  });
+  return { ...server, url };
+}
+
+/** Starts a service with its sidecar. */
+export async function startPod(
+  service: keyof typeof services,
+  options: {
+    readonly backing: Backing;
+    readonly databaseUrl: string;
+    /** @default a free port */
+    readonly port?: number | undefined;
+    /** Makes the path of a log from the name of what writes it. */
+    readonly log?: (name: string) => string | undefined;
+  },
+): Promise<Pod> {
+  const { backing, databaseUrl, log } = options;
+  const identity = services[service];
+  const [port, httpPort] = [options.port ?? (await freePort()), await freePort()];
+  // Together, as containers of a pod start: the sidecar waits for its app's port, the app goes on without the sidecar.
+  const [app, daprd] = await Promise.all([
+    startApp(identity, {
+      port,
+      log: log?.(identity.name),
+      env: { DAPR_HTTP_PORT: String(httpPort), ...(service === "backend" && { DATABASE_URL: databaseUrl }) },
+    }),
+    startDaprd({ ...backing, appId: identity.appId, appPort: port, httpPort, log: log?.(`${identity.name}-daprd`) }),
+  ]);
+  return { app, daprd };
+}
+
+export async function startSystem(options: SystemOptions = {}): Promise<System> {
+  const { replicas = { backend: 1, notificationService: 1 }, logs, ports = {}, measured = false } = options;
+  if (logs !== undefined) mkdirSync(logs, { recursive: true });
+  const log = (name: string) => (logs === undefined ? {} : { log: join(logs, `${name}.log`) });
+  const via = options.via ?? ((_part, port) => Promise.resolve(port));
+
+  const started: Server[] = [];
+  const keep = async <T extends Server>(starting: Promise<T>): Promise<T> => {
+    const server = await starting;
+    started.push(server);
+    return server;
+  };
+  const pods: Record<keyof typeof services, Pod[]> = { backend: [], notificationService: [] };
+  const everyPod = () => Object.values(pods).flat();
+  const stop = async () => {
+    await Promise.all(everyPod().map(({ app }) => app.terminate()));
+    await Promise.all(everyPod().flatMap(({ app, daprd }) => [app.stop(), daprd.stop()]));
+    await Promise.all(started.map((server) => server.stop()));
+  };
+  try {
+    const kafkaPort = await freePort();
+    const advertised = await via("kafka", kafkaPort);
+    const [postgres, kafka, valkey] = await Promise.all([
+      keep(startPostgres({ ...log("postgres"), durable: measured })),
+      keep(startKafka({ ...log("kafka"), measured, port: kafkaPort, advertised })),
+      keep(startValkey(log("valkey"))),
+    ]);
+    await createDatabase(postgres.port, database);
+    const databaseUrl = postgres.url(database, await via("postgres", postgres.port));
+    const backing: Backing = {
+      brokers: `127.0.0.1:${advertised}`,
+      valkey: { address: `127.0.0.1:${await via("valkey", valkey.port)}`, password: valkey.password },
+    };
+    const add = async (service: keyof typeof services) => {
+      const nth = pods[service].length + 1;
+      const suffix = nth === 1 ? "" : `-${nth}`;
+      const pod = await startPod(service, {
+        backing,
+        databaseUrl,
+        port: nth === 1 ? ports[service] : undefined,
+        log: (name) => log(`${name}${suffix}`).log,
+      });
+      pods[service].push(pod);
+      return pod;
+    };
+    const ready = async (timeoutSeconds = 60) => {
+      await waitFor("every service to be ready", timeoutSeconds, async () => {
+        const answers = await Promise.all(everyPod().map(({ app }) => fetch(`${app.url}${probes.readiness}`)));
+        return answers.every(({ ok }) => ok) ? true : undefined;
+      });
+    };
+    await Promise.all(
+      Object.entries(replicas).map(async ([service, count]) => {
+        for (let nth = 0; nth < count; nth += 1) await add(service as keyof typeof services);
+      }),
+    );
+    await ready();
+    return { postgres, kafka, valkey, databaseUrl, pods, add, ready, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}

@@ -16,7 +16,7 @@ export function databaseUrl(port: number, database: string): string {
 }
 
 export interface PostgresOptions extends LogOption {
-  /** Whether a commit waits for the disk, as a crash of the machine demands and one of the process doesn't. */
+  /** Whether its settings are the defaults: a commit waits for the disk, as only a crash of the machine demands. */
   readonly durable?: boolean;
 }
 
@@ -25,13 +25,13 @@ export async function startPostgres({ log, durable = false }: PostgresOptions = 
   const port = await freePort();
   const dir = serverDir("postgres");
   const bin = "/usr/lib/postgresql/17/bin";
+  const settings = durable ? "" : "-c fsync=off -c autovacuum_naptime=1s";
   const script = `
     if [ ! -d /mnt/data ]; then
       echo ${postgresPassword} > /mnt/password
       ${bin}/initdb -D /mnt/data -U tasks --auth=scram-sha-256 --pwfile=/mnt/password --no-sync --locale=C -E UTF8
     fi
-    exec ${bin}/postgres -D /mnt/data -p ${port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=${durable ? "on" : "off"} \\
-      -c autovacuum_naptime=1s
+    exec ${bin}/postgres -D /mnt/data -p ${port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= ${settings}
   `;
   const server = await startServer({
     name: "PostgreSQL",

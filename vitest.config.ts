@@ -6,7 +6,7 @@ const maxWorkers = 3;
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: "unit", include: ["test/unit/**/*.test.ts"], maxWorkers } },
+      { test: { name: "unit", include: ["test/unit/**/*.test.ts", "bench/test/*.test.ts"], maxWorkers } },
       {
         test: {
           name: "apps",

@@ -27,7 +27,9 @@ export interface Pod {
   readonly url: string;
   readonly app: Server;
   readonly sidecar: Daprd;
-  /** From the program's start until it said that it is ready. */
+  /** When its program was started, by `performance.now()`. */
+  readonly startedAt: number;
+  /** From then until it said that it is ready. */
   readonly readyMs: number;
 }
 
@@ -143,7 +145,7 @@ async function startPod(
   const url = `http://127.0.0.1:${port}`;
   const sidecar = await startDaprd({ appId, appPort: port, brokers, valkey });
   const app = program(port);
-  const begun = performance.now();
+  const startedAt = performance.now();
   let readyMs = 0;
   const server = await startServer({
     name: appId,
@@ -164,7 +166,7 @@ async function startPod(
       const until = performance.now() + 1_000;
       while (performance.now() < until) {
         if (await isReady(`${url}${app.ready}`)) {
-          readyMs = performance.now() - begun;
+          readyMs = performance.now() - startedAt;
           return true;
         }
         await sleep(10);
@@ -172,7 +174,7 @@ async function startPod(
       return undefined;
     },
   });
-  return { url, app: server, sidecar, readyMs };
+  return { url, app: server, sidecar, startedAt, readyMs };
 }
 
 async function isReady(url: string): Promise<boolean> {

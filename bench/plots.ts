@@ -26,10 +26,17 @@ async function draw(spec: TopLevelSpec): Promise<string> {
     // A reader's page may be dark.
     background: "white",
     padding: 12,
-    config: { font: "sans-serif", legend: { orient: "bottom" }, view: { stroke: null } },
+    config: {
+      font: "sans-serif",
+      axis: { labelLimit: 300 },
+      legend: { orient: "bottom", labelLimit: 300 },
+      view: { stroke: null },
+    },
   };
   return new View(parse(compile(whole).spec), { renderer: "none" }).toSVG();
 }
+
+const connectionsTitle = (count: number) => (count === 1 ? "1 connection" : `${count} connections`);
 
 const apps = ["event-flow", "in-request", "recipe"] as const satisfies readonly PeerName[];
 
@@ -48,7 +55,7 @@ function requests(results: Results): Promise<string> {
     y: { field: "perSecond", type: "quantitative" as const, title: "requests a second" },
   };
   return draw({
-    title: "POST: requests a second",
+    title: "POST /api/{user_id}/tasks: requests a second",
     width: 420,
     height: 260,
     data: { values },
@@ -66,18 +73,18 @@ function latency(results: Results): Promise<string> {
       return Object.entries({ p50: p50, p99: p99, "p99.9": p999 }).flatMap(([share, ms]) =>
         ms == null || Number.isNaN(ms)
           ? []
-          : [{ peer: titles[peer], connections: `${connections} connections`, share, ms }],
+          : [{ peer: titles[peer], connections: connectionsTitle(connections), share, ms }],
       );
     }),
   );
   return draw({
-    title: "POST: time to the answer",
+    title: "POST /api/{user_id}/tasks: time to the answer",
     data: { values },
     facet: {
       column: {
         field: "connections",
         title: null,
-        sort: results.plan.connections.map((count) => `${count} connections`),
+        sort: results.plan.connections.map(connectionsTitle),
       },
     },
     spec: {
@@ -128,9 +135,15 @@ function drain(results: Results): Promise<string> {
     layer: [
       {
         data: { values },
-        mark: { type: "line", point: true, color: colours["event-flow"] },
+        mark: { type: "line", point: { color: colours["event-flow"] }, color: colours["event-flow"] },
         encoding: {
-          x: { field: "backlog", type: "quantitative", title: "events in the outbox", scale: { type: "log" } },
+          x: {
+            field: "backlog",
+            type: "quantitative",
+            title: "events in the outbox",
+            scale: { type: "log" },
+            axis: { values: [...results.plan.backlogs], format: "," },
+          },
           y: { field: "perSecond", type: "quantitative", title: "events a second", scale: { domainMin: 0 } },
         },
       },
@@ -163,7 +176,7 @@ function cpu(results: Results): Promise<string> {
     mark: "bar",
     encoding: {
       x: { field: "cpuSeconds", type: "quantitative", title: "CPU seconds" },
-      y: { field: "peer", type: "nominal", title: null, sort: null, axis: { labelLimit: 260 } },
+      y: { field: "peer", type: "nominal", title: null, sort: null },
       color: { field: "part", type: "nominal", title: null, sort: null, scale: { scheme: "tableau10" } },
       order: { field: "index" },
     },
@@ -176,7 +189,7 @@ function replicas(results: Results): Promise<string> {
     width: 420,
     height: 260,
     data: { values: [...results.replicas] },
-    mark: { type: "line", point: true, color: colours["event-flow"] },
+    mark: { type: "line", point: { color: colours["event-flow"] }, color: colours["event-flow"] },
     encoding: {
       x: { field: "replicas", type: "ordinal", title: "replicas", axis: { labelAngle: 0 } },
       y: { field: "perSecond", type: "quantitative", title: "events a second", scale: { domainMin: 0 } },

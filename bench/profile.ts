@@ -34,25 +34,37 @@ export interface CpuProfile {
   readonly timeDeltas: readonly number[];
 }
 
+/** A span of a program's time, in milliseconds since it was started. */
+export interface Span {
+  readonly from: number;
+  readonly to: number;
+}
+
 const listed = 15;
 const connections = 16;
 
+/** What isn't written in JavaScript: mostly what sockets are written with. */
+const native = "(Node's native code)";
+
 /** The package, file of ours, or part of Node that a function is in. */
 function moduleOf(url: string, functionName: string): string {
-  // V8's own: "(garbage collector)", "(program)".
-  if (url === "") return functionName;
+  // V8 names its own like "(garbage collector)".
+  if (url === "") return functionName.startsWith("(") ? functionName : native;
   const dependency = /.*\/node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(url)?.[1];
   return dependency ?? url.replace(`${pathToFileURL(repositoryRoot).href}/`, "");
 }
 
-export function summarize(app: string, { nodes, samples, timeDeltas }: CpuProfile): Profile {
+export function summarize(app: string, { nodes, samples, timeDeltas }: CpuProfile, { from, to }: Span): Profile {
   const frames = new Map(nodes.map(({ id, callFrame }) => [id, callFrame]));
   const modules = new Map<string, number>();
   const functions = new Map<string, number>();
+  let now = 0;
   let total = 0;
   let idle = 0;
   for (const [index, id] of samples.entries()) {
     const time = timeDeltas[index] ?? 0;
+    now += time;
+    if (now < from * 1_000 || now > to * 1_000) continue;
     const { functionName = "", url = "", lineNumber = 0 } = frames.get(id) ?? {};
     total += time;
     if (functionName === "(idle)") {
@@ -81,15 +93,21 @@ export async function profileServices(stage: Stage, plan: Plan, users: readonly 
       const posts: Post[] = Array.from({ length: 10_000 }, (_, index) =>
         peer.post(users[index % users.length] ?? "", `Task ${index} of the profile`),
       );
+      const from = performance.now();
       await send(posts, { connections }, { seconds: plan.profileSeconds });
-      const apps = { backend: peer.backend?.app, "notification-service": peer.subscribers[0]?.app };
-      const profiles: Profile[] = [];
-      for (const [name, app] of Object.entries(apps)) {
-        await app?.terminate();
-        const file = readdirSync(dir).find((each) => each.includes(`.${app?.pid() ?? ""}.`)) ?? "";
-        profiles.push(summarize(name, JSON.parse(readFileSync(join(dir, file), "utf8")) as CpuProfile));
-      }
-      return profiles;
+      const to = performance.now();
+      const pods = Object.entries({ backend: peer.backend, "notification-service": peer.subscribers[0] });
+      return await Promise.all(
+        pods.map(async ([name, pod]) => {
+          if (pod === undefined) throw new Error(`There is no ${name} to profile`);
+          const { app, startedAt } = pod;
+          await app.terminate();
+          const file = readdirSync(dir).find((each) => each.includes(`.${app.pid()}.`));
+          if (file === undefined) throw new Error(`${name} wrote no profile (log: ${app.log})`);
+          const profile = JSON.parse(readFileSync(join(dir, file), "utf8")) as CpuProfile;
+          return summarize(name, profile, { from: from - startedAt, to: to - startedAt });
+        }),
+      );
     } finally {
       await peer.stop();
     }

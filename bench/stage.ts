@@ -19,6 +19,12 @@ export async function startStage(): Promise<Stage> {
     startKafka({ measured: true }),
     startValkey(),
   ]);
+  // Java compiles a broker's code while it's used: the first peer is to find it as the last one does.
+  await kafkaTool(
+    "ProducerPerformance",
+    ...["--bootstrap-server", kafka.brokers, "--topic", "warm-up", "--num-records", "200000"],
+    ...["--record-size", "600", "--throughput", "-1", "--command-property", "acks=all"],
+  );
   return {
     postgres,
     kafka,

@@ -145,20 +145,27 @@ async function measureEndToEnd(turn: Turn): Promise<EndToEnd[]> {
   return measured;
 }
 
+/** From the first request's sending to the last one's answer. */
+function perSecond(answers: readonly Answer[]): number {
+  if (answers.length === 0) return 0;
+  const first = answers.reduce((min, { sentAt }) => Math.min(min, sentAt), Infinity);
+  const last = answers.reduce((max, { sentAt, latencyMs }) => Math.max(max, sentAt + latencyMs), first);
+  return (answers.length / (last - first)) * 1_000;
+}
+
 async function measurePosts(turn: Turn, subscribed: boolean): Promise<Posts[]> {
   const { peer, plan } = turn;
   const measured: Posts[] = [];
   for (const connections of plan.connections) {
+    // Where the recipe doesn't answer at all, once is enough.
+    if (peer.name === "recipe" && connections > 1 && subscribed) continue;
     const answers = await closedLoop(turn, connections, plan.closedSeconds);
     const good = answers.filter(isAccepted);
-    // From the first request's sending to the last one's answer.
-    const first = answers.reduce((min, { sentAt }) => Math.min(min, sentAt), Infinity);
-    const last = good.reduce((max, { sentAt, latencyMs }) => Math.max(max, sentAt + latencyMs), first);
     measured.push({
       peer: peer.name,
       connections,
       subscribed,
-      perSecond: good.length === 0 ? 0 : (good.length / (last - first)) * 1_000,
+      perSecond: perSecond(good),
       latency: durations(good.map(({ latencyMs }) => latencyMs)),
       failed: answers.length - good.length,
     });
@@ -202,8 +209,7 @@ async function measureBulk({ peer, plan }: Turn): Promise<Bulk[]> {
   const measured: Bulk[] = [];
   for (const connections of [1, 16]) {
     const answers = await send(posts, { connections }, { seconds: plan.closedSeconds });
-    const published = answers.filter(isAccepted).length * eventsPerBulk;
-    measured.push({ connections, eventsPerSecond: published / plan.closedSeconds });
+    measured.push({ connections, eventsPerSecond: perSecond(answers.filter(isAccepted)) * eventsPerBulk });
   }
   return measured;
 }

@@ -12,6 +12,7 @@ export const versions = {
   pulumi: "3.252.0",
   pulumiKubernetes: "4.25.0",
   minikube: "1.38.1",
+  vegeta: "12.13.0",
 } as const;
 
 const sources = join(import.meta.dirname, "go");
@@ -191,6 +192,9 @@ export const daprControlPlaneParts = ["operator", "injector", "sentry", "placeme
 export const daprControlPlane = daprTool("dapr-control-plane", 285, daprControlPlaneParts, (source, dir) => {
   cpSync(join(source, "charts"), join(dir, "charts"), { recursive: true });
 });
+
+/** The load generator of the bench, which builds it when it's needed. */
+export const vegeta = goTool("vegeta", versions.vegeta, 20, { packages: ["github.com/tsenart/vegeta/v12"] });
 
 /** In the order of their need: what a cluster's first steps wait for comes first. */
 export const goTools: readonly Artifact[] = [

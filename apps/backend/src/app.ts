@@ -1,7 +1,7 @@
 import { createApp, DaprClient } from "@event-flow/service";
 import type { Config } from "./config.ts";
 import { createDatabase } from "./database.ts";
-import { readBacklog } from "./outbox.ts";
+import { changeWithOutbox, readBacklog } from "./outbox.ts";
 import { Relay } from "./relay.ts";
 import { taskRoutes } from "./routes.ts";
 
@@ -23,7 +23,7 @@ export async function buildApp(config: Config) {
   const relay = new Relay({ databaseUrl: config.DATABASE_URL, dapr, log: app.log });
 
   await app.register((scope, _options, done) => {
-    taskRoutes(scope, { database, relay });
+    taskRoutes(scope, { database, change: changeWithOutbox(database, relay) });
     done();
   });
   app.addHook("onClose", async () => {

@@ -1,9 +1,27 @@
-import { sql, type Kysely } from "kysely";
+import { sql, type Transaction } from "kysely";
 import type { Database, Schema } from "./database.ts";
 import type { TaskEvent } from "./events.ts";
+import type { Relay } from "./relay.ts";
 
-/** Notes an event in the transaction of the change that it tells of, so that both happen or neither. */
-export async function addToOutbox(trx: Kysely<Schema>, event: TaskEvent): Promise<void> {
+/** Makes one change, and sees to the events that it emits. */
+export type Change = <R>(
+  make: (trx: Transaction<Schema>, emit: (event: TaskEvent) => Promise<void>) => Promise<R>,
+) => Promise<R>;
+
+/**
+ * Notes a change's event in the same transaction: a change that was acknowledged has its event, and one that failed has none.
+ * The broker gets it afterwards, from the relay. (Published after the commit by the request itself, as in the original
+ * design, an event is lost whenever publishing fails.)
+ */
+export function changeWithOutbox(database: Database, relay: Relay): Change {
+  return async (make) => {
+    const result = await database.transaction().execute((trx) => make(trx, (event) => addToOutbox(trx, event)));
+    relay.committed();
+    return result;
+  };
+}
+
+async function addToOutbox(trx: Transaction<Schema>, event: TaskEvent): Promise<void> {
   await trx
     .insertInto("outbox")
     .values({ event: JSON.stringify(event) })

@@ -1,10 +1,8 @@
 import { bearerSecurity, errorResponses, HttpError, requireOwner, type App } from "@event-flow/service";
-import type { Transaction } from "kysely";
 import { z } from "zod";
-import { isUnavailable, type Database, type Schema } from "./database.ts";
-import { taskCompleted, taskCreated, taskDeleted, taskUpdated, type TaskEvent } from "./events.ts";
-import { addToOutbox } from "./outbox.ts";
-import type { Relay } from "./relay.ts";
+import { isUnavailable, type Database } from "./database.ts";
+import { taskCompleted, taskCreated, taskDeleted, taskUpdated } from "./events.ts";
+import type { Change } from "./outbox.ts";
 import {
   completionSchema,
   listQuery,
@@ -25,7 +23,7 @@ function notFound(id: number): HttpError {
 }
 
 /** The routes under /api/{user_id}/tasks. */
-export function taskRoutes(scope: App, { database, relay }: { database: Database; relay: Relay }): void {
+export function taskRoutes(scope: App, { database, change }: { database: Database; change: Change }): void {
   scope.addHook("onRequest", requireOwner);
 
   scope.setErrorHandler((error) => {
@@ -34,19 +32,6 @@ export function taskRoutes(scope: App, { database, relay }: { database: Database
     }
     throw error;
   });
-
-  /**
-   * Makes one change and notes its event in the same transaction: a change that was acknowledged has its event, and one
-   * that failed has none. The broker gets it afterwards, from the relay. (Published after the commit by the request
-   * itself, as in the original design, an event is lost whenever publishing fails.)
-   */
-  async function change<R>(
-    make: (trx: Transaction<Schema>, emit: (event: TaskEvent) => Promise<void>) => Promise<R>,
-  ): Promise<R> {
-    const result = await database.transaction().execute((trx) => make(trx, (event) => addToOutbox(trx, event)));
-    relay.committed();
-    return result;
-  }
 
   scope.post(
     "/api/:user_id/tasks",

@@ -1,0 +1,65 @@
+/**
+ * What a good engineer would write without an outbox: this backend, whose requests publish by Dapr's official SDK after the
+ * commit. An event whose publishing fails is logged and lost.
+ */
+import { CommunicationProtocolEnum, DaprClient } from "@dapr/dapr";
+import { components, topic } from "@event-flow/events";
+import { createApp, serve, startOrExit } from "@event-flow/service";
+import { readConfig } from "../../../apps/backend/src/config.ts";
+import { createDatabase, type Database } from "../../../apps/backend/src/database.ts";
+import type { TaskEvent } from "../../../apps/backend/src/events.ts";
+import { migrateWhenReachable } from "../../../apps/backend/src/migrations.ts";
+import type { Change } from "../../../apps/backend/src/outbox.ts";
+import { taskRoutes } from "../../../apps/backend/src/routes.ts";
+
+function changeAndPublish(database: Database, publish: (event: TaskEvent) => Promise<void>): Change {
+  return async (make) => {
+    const events: TaskEvent[] = [];
+    const result = await database.transaction().execute((trx) =>
+      make(trx, (event) => {
+        events.push(event);
+        return Promise.resolve();
+      }),
+    );
+    for (const event of events) await publish(event);
+    return result;
+  };
+}
+
+await startOrExit(async () => {
+  const config = readConfig(process.env);
+  const app = await createApp({
+    title: "Tasks",
+    description: "Each user's tasks. Every change is published by its request.",
+    logLevel: config.LOG_LEVEL,
+    jwtSecret: config.JWT_SECRET,
+    secrets: [],
+    readiness: {},
+  });
+  const database = createDatabase(config.DATABASE_URL, (err) => {
+    app.log.warn({ err }, "Lost an idle connection to the database");
+  });
+  const dapr = new DaprClient({
+    daprHost: "127.0.0.1",
+    daprPort: String(config.DAPR_HTTP_PORT),
+    communicationProtocol: CommunicationProtocolEnum.HTTP,
+  });
+
+  const publish = async (event: TaskEvent) => {
+    const { error } = await dapr.pubsub.publish(components.pubsub, topic(event.type), event, {
+      contentType: "application/cloudevents+json",
+      metadata: { partitionKey: String(event.data.task_id) },
+    });
+    if (error === undefined) app.log.info({ eventId: event.id, type: event.type }, `Published event: ${event.type}`);
+    else app.log.error({ err: error, eventId: event.id }, "The event could not be published");
+  };
+
+  await app.register((scope, _options, done) => {
+    taskRoutes(scope, { database, change: changeAndPublish(database, publish) });
+    done();
+  });
+  app.addHook("onClose", async () => {
+    await Promise.all([database.destroy(), dapr.stop()]);
+  });
+  await serve(app, config.PORT, () => migrateWhenReachable(database, app.log, config.DATABASE_START_TIMEOUT_SECONDS));
+});

@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 NODE := PATH="$(CURDIR)/node_modules/.bin:$$PATH" node
 
-.PHONY: up down flow test check e2e rehearse bench tools
+.PHONY: up down flow test check e2e rehearse try bench tools
 
 up: node_modules    ## everything from nothing, ending with an event followed through it
 	@$(NODE) commands/up.ts
@@ -24,6 +24,9 @@ e2e: node_modules   ## the tests on a cluster of our own
 
 rehearse: node_modules ## stack prod, against stand-ins of the clouds
 	@$(NODE) commands/test.ts rehearse
+
+try: node_modules   ## the event flow without a cluster, as processes, until Ctrl-C
+	@$(NODE) commands/try.ts
 
 # BENCH=--quick tries it in two minutes
 bench: node_modules ## measure side by side with what else could be, into bench/results

@@ -10,7 +10,7 @@ export default defineConfig({
       {
         test: {
           name: "apps",
-          include: ["apps/*/test/*.test.ts"],
+          include: ["apps/*/test/*.test.ts", "test/servers/*.test.ts"],
           globalSetup: "test/servers/global-setup.ts",
           maxWorkers,
           testTimeout: 30_000,

@@ -1,7 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { components, topic } from "@event-flow/events";
+import { continueTrace } from "@event-flow/service";
 import pg from "pg";
+import type { ChangedTask } from "../apps/backend/src/events.ts";
 import { databaseUrl } from "../test/servers/postgres.ts";
 import { waitFor } from "../test/tools/progress.ts";
 import { type Answer, type Pace, type Post, send } from "./load.ts";
@@ -221,15 +223,24 @@ async function measureDrains({ stage, peer, plan }: Turn): Promise<Drain[]> {
   try {
     const measured: Drain[] = [];
     for (const backlog of plan.backlogs) {
-      const event = JSON.stringify(createdEvent(randomUUID(), `Task of a backlog of ${backlog}`, 1));
+      const at = new Date().toISOString();
+      const task: ChangedTask = {
+        id: 0,
+        user_id: randomUUID(),
+        title: `Task of a backlog of ${backlog}`,
+        description: null,
+        completed: false,
+        priority_id: 1,
+        due_date: null,
+        created_at: at,
+        updated_at: at,
+        version: 1,
+      };
       await client.query("begin");
       await client.query(
-        `insert into outbox (event)
-         select jsonb_set(
-           jsonb_set($1, '{data,task_id}', to_jsonb(n)), '{id}', to_jsonb(gen_random_uuid())
-         )::json
-         from generate_series(1, $2::int) as n`,
-        [event, backlog],
+        `insert into outbox (type, traceparent, task)
+         select 'task_created', $1, jsonb_set($2, '{id}', to_jsonb(n))::json from generate_series(1, $3::int) as n`,
+        [continueTrace(undefined), JSON.stringify(task), backlog],
       );
       const { rows } = await client.query<{ last: string }>("select max(id) as last from outbox");
       await client.query("notify outbox");

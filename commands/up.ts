@@ -1,5 +1,5 @@
 import { repositoryRoot } from "../components/content-tag.ts";
-import { followOneEvent } from "../test/flow/flow.ts";
+import { deployed, followOneEvent } from "../test/flow/flow.ts";
 import { say, seconds } from "../test/tools/progress.ts";
 import { main, runShown } from "./process.ts";
 import { startWorkspace } from "./workspace.ts";
@@ -12,7 +12,7 @@ await main(async () => {
     cwd: repositoryRoot,
     env: workspace.env,
   });
-  await followOneEvent(workspace);
+  await followOneEvent(deployed(workspace));
   say(
     `\nStack dev is up after ${seconds(performance.now() - begun)}. \`make flow\` proves it again, \`make down\` takes it down.`,
   );

@@ -68,7 +68,7 @@ async function loadImages(cluster: Layout, images: ImageArchive): Promise<void> 
 export async function up(name: ClusterName): Promise<Layout> {
   const cluster = layout(name);
   await withLock(cluster.id, async () => {
-    await needs({ building: false });
+    await needs("run a cluster of its own");
     await buildTools();
     const images = await clusterImages();
     if (await isReady(cluster)) {

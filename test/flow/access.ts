@@ -52,10 +52,12 @@ export async function forward(access: Access, target: string, port: number): Pro
   return { url: `http://127.0.0.1:${await local}`, close };
 }
 
+type ServiceName = keyof typeof services;
+
 /** Both services, reached from outside, and one new user of theirs. */
 export interface Client {
   readonly userId: string;
-  readonly call: (service: "backend" | "notificationService", request: Call) => Promise<Answer>;
+  readonly call: (service: ServiceName, request: Call) => Promise<Answer>;
   readonly close: () => void;
 }
 
@@ -75,21 +77,14 @@ export interface Answer {
   readonly body: unknown;
 }
 
-export async function connect(access: Access, userId: string): Promise<Client> {
-  const { name, keys } = secrets.todo;
-  const encoded = await kubectl(access, "get", "secret", name, "-o", `jsonpath={.data.${keys.jwtSecret}}`);
-  const authorization = `Bearer ${token(
-    { sub: userId, exp: Math.floor(Date.now() / 1000) + 3600 },
-    Buffer.from(encoded, "base64").toString(),
-  )}`;
-  const forwards = {
-    backend: await forward(access, `service/${services.backend.name}`, 80),
-    notificationService: await forward(access, `service/${services.notificationService.name}`, 80),
-  };
+/** A client that shows the token of a user at the services' addresses. */
+export function clientAt(urls: Readonly<Record<ServiceName, string>>, userId: string, jwtSecret?: string): Client {
+  const exp = Math.floor(Date.now() / 1000) + 3600;
+  const authorization = `Bearer ${token({ sub: userId, exp }, jwtSecret)}`;
   return {
     userId,
     call: async (service, { method = "GET", path, body, owner = userId, withToken = true }) => {
-      const response = await fetch(`${forwards[service].url}/api/${owner}${path}`, {
+      const response = await fetch(`${urls[service]}/api/${owner}${path}`, {
         method,
         headers: {
           ...(withToken ? { authorization } : {}),
@@ -101,8 +96,21 @@ export async function connect(access: Access, userId: string): Promise<Client> {
       const text = await response.text();
       return { status: response.status, body: text === "" ? undefined : (JSON.parse(text) as unknown) };
     },
+    close: () => undefined,
+  };
+}
+
+export async function connect(access: Access, userId: string): Promise<Client> {
+  const { name, keys } = secrets.todo;
+  const encoded = await kubectl(access, "get", "secret", name, "-o", `jsonpath={.data.${keys.jwtSecret}}`);
+  const backend = await forward(access, `service/${services.backend.name}`, 80);
+  const notificationService = await forward(access, `service/${services.notificationService.name}`, 80);
+  const urls = { backend: backend.url, notificationService: notificationService.url };
+  return {
+    ...clientAt(urls, userId, Buffer.from(encoded, "base64").toString()),
     close: () => {
-      for (const { close } of Object.values(forwards)) close();
+      backend.close();
+      notificationService.close();
     },
   };
 }
@@ -128,7 +136,12 @@ export async function eventLog(access: Access, service: ServiceIdentity, userId:
     `--container=${service.name}`,
     "--tail=-1",
   );
-  return output
+  return eventLines(output, userId);
+}
+
+/** The lines of a service's log that tell of one user's events. */
+export function eventLines(log: string, userId: string): LogLine[] {
+  return log
     .split("\n")
     .filter((line) => line.includes(userId) && line.includes('"eventId"'))
     .map((line) => JSON.parse(line) as LogLine);

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { services } from "@event-flow/events";
 import { print, waitFor } from "../tools/progress.ts";
-import { type Access, connect, eventLog } from "./access.ts";
+import { type Access, type Client, connect, eventLog, type LogLine } from "./access.ts";
 
 interface Notification {
   readonly event_id: string;
@@ -9,9 +9,24 @@ interface Notification {
   readonly notified_at: string;
 }
 
+/** Something that tasks' events go through. */
+export interface Flow {
+  readonly connect: (userId: string) => Promise<Client>;
+  /** What a service logged about the events of a user. */
+  readonly eventLog: (service: keyof typeof services, userId: string) => Promise<LogLine[]>;
+}
+
+/** The flow of a stack that is deployed to a cluster. */
+export function deployed(access: Access): Flow {
+  return {
+    connect: (userId) => connect(access, userId),
+    eventLog: (service, userId) => eventLog(access, services[service], userId),
+  };
+}
+
 /** Creates one task over HTTP and prints the way of its event, with times, down to the notification read back. */
-export async function followOneEvent(access: Access): Promise<void> {
-  const client = await connect(access, randomUUID());
+export async function followOneEvent(flow: Flow): Promise<void> {
+  const client = await flow.connect(randomUUID());
   try {
     const sent = Date.now();
     const answer = await client.call("backend", {
@@ -30,11 +45,12 @@ export async function followOneEvent(access: Access): Promise<void> {
       return (body as Notification[]).at(0);
     });
     const readBack = Date.now();
-    const published = (await eventLog(access, services.backend, client.userId)).at(0);
-    const handled = (await eventLog(access, services.notificationService, client.userId)).at(0);
-    if (published?.eventId !== notification.event_id || handled?.eventId !== notification.event_id) {
-      throw new Error(`the logs of the services don't tell of the event ${notification.event_id}`);
-    }
+    const logged = (service: keyof typeof services) =>
+      waitFor(`the ${services[service].name} to log the event ${notification.event_id}`, 10, async () =>
+        (await flow.eventLog(service, client.userId)).find(({ eventId }) => eventId === notification.event_id),
+      );
+    const published = await logged("backend");
+    const handled = await logged("notificationService");
 
     const steps: readonly (readonly [number, string])[] = [
       [sent, `POST /api/${client.userId}/tasks`],
@@ -45,7 +61,7 @@ export async function followOneEvent(access: Access): Promise<void> {
       [handled.time, `handled and saved in the state store: ${handled.msg}`],
       [readBack, `read back from GET /api/${client.userId}/notifications`],
     ];
-    print(`The way of event ${notification.event_id} (ms since the request; clocks of host and cluster):`);
+    print(`The way of event ${notification.event_id} (ms since the request, by the clock of each part):`);
     for (const [time, what] of [...steps].sort(([a], [b]) => a - b)) {
       print(`  ${String(time - sent).padStart(6)} ms  ${what}`);
     }

@@ -12,9 +12,9 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { connect, forward, kubectl } from "../flow/access.ts";
 import { cluster, hardware } from "../providers/digitalocean/hardware.ts";
 import { call } from "../providers/digitalocean/valkey.ts";
+import { apiVersionsRequest } from "../servers/kafka.ts";
 import { staysSo, waitFor } from "../tools/progress.ts";
 import { generateLoad } from "./load.ts";
-import { apiVersionsRequest } from "./redpanda.ts";
 import { type Ended, setStage, type Stage } from "./stage.ts";
 import { ctr } from "./trust.ts";
 

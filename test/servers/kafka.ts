@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { writeFileSync } from "node:fs";
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { freePort } from "./ports.ts";
 import { insideRoot, type LogOption, type Server, serverDir, startServer } from "./process.ts";
@@ -10,7 +10,32 @@ export interface Kafka extends Server {
 }
 
 /** Kafka's simplest request (https://kafka.apache.org/protocol): ApiVersions, version 0, with no client id. */
-const apiVersionsRequest = Buffer.from("0000000a" + "0012" + "0000" + "00000001" + "ffff", "hex");
+export const apiVersionsRequest = Buffer.from("0000000a" + "0012" + "0000" + "00000001" + "ffff", "hex");
+
+/** Resolves once a broker answers: its port is open long before. */
+export async function answers(socket: Socket, connected: "connect" | "secureConnect"): Promise<true> {
+  try {
+    await once(socket, connected, { signal: AbortSignal.timeout(2_000) });
+    socket.write(apiVersionsRequest);
+    await once(socket, "data", { signal: AbortSignal.timeout(2_000) });
+    return true;
+  } finally {
+    socket.destroy();
+  }
+}
+
+/** What a properties file of Kafka's has in it. */
+export function properties(settings: Readonly<Record<string, string | number | boolean>>): string {
+  return Object.entries(settings)
+    .map(([key, value]) => `${key}=${value}\n`)
+    .join("");
+}
+
+/** A command line, up to the class to run. The slow compiler pays only for a broker that is measured for a while. */
+export function java({ measured = false } = {}): string {
+  const compiler = measured ? "" : " -XX:TieredStopAtLevel=1";
+  return `java -Xmx384m${compiler} -XX:+UseSerialGC -XX:-UsePerfData -cp '/opt/kafka/libs/*'`;
+}
 
 export interface KafkaOptions extends LogOption {
   /** Whether it's there to be measured: then Java's slow compiler works, too, which pays only after a while. */
@@ -41,19 +66,12 @@ export async function startKafka(options: KafkaOptions = {}): Promise<Kafka> {
     "transaction.state.log.min.isr": 1,
     "group.initial.rebalance.delay.ms": 0,
   };
-  writeFileSync(
-    join(dir, "server.properties"),
-    Object.entries(settings)
-      .map(([key, value]) => `${key}=${value}\n`)
-      .join(""),
-  );
-  const compiler = measured ? "" : "-XX:TieredStopAtLevel=1";
-  const java = `java -Xmx384m ${compiler} -XX:+UseSerialGC -XX:-UsePerfData -cp '/opt/kafka/libs/*'`;
+  writeFileSync(join(dir, "server.properties"), properties(settings));
   const script = `
     if [ ! -d /mnt/data ]; then
-      ${java} kafka.tools.StorageTool format --standalone -t MkU3OEVBNTcwNTJENDM2Qk -c /mnt/server.properties
+      ${java()} kafka.tools.StorageTool format --standalone -t MkU3OEVBNTcwNTJENDM2Qk -c /mnt/server.properties
     fi
-    exec ${java} kafka.Kafka /mnt/server.properties
+    exec ${java({ measured })} kafka.Kafka /mnt/server.properties
   `;
   const server = await startServer({
     name: "Kafka",
@@ -61,18 +79,7 @@ export async function startKafka(options: KafkaOptions = {}): Promise<Kafka> {
     log,
     command: insideRoot(dir, script),
     timeoutSeconds: 120,
-    ready: async () => {
-      const socket = connect(port, "127.0.0.1");
-      try {
-        await once(socket, "connect");
-        // The port is open long before the broker answers.
-        socket.write(apiVersionsRequest);
-        await once(socket, "data", { signal: AbortSignal.timeout(1_000) });
-        return true;
-      } finally {
-        socket.destroy();
-      }
-    },
+    ready: () => answers(connect(port, "127.0.0.1"), "connect"),
   });
   return { ...server, brokers: `127.0.0.1:${port}` };
 }

@@ -36,9 +36,9 @@ function spawnService(folder: string, env: Readonly<Record<string, string>>, ent
   return spawn(program, args, { env, stdio: ["ignore", "pipe", "pipe"] });
 }
 
-/** Runs a service that is expected not to start. */
-export async function runService(folder: string, env: Readonly<Record<string, string>>) {
-  const child = spawnService(folder, env);
+/** Runs what is expected to end: a service that can't start, or another entry of its folder. */
+export async function runService(folder: string, env: Readonly<Record<string, string>>, entry?: string) {
+  const child = spawnService(folder, env, entry);
   const [output, errors] = await Promise.all([
     child.stdout ? text(child.stdout) : "",
     child.stderr ? text(child.stderr) : "",

@@ -11,7 +11,7 @@ export function token(claims: object, secret = jwtSecret): string {
   return `${signed}.${createHmac("sha256", secret).update(signed).digest("base64url")}`;
 }
 
-/** The header by which a user shows who he is, for the next ten minutes. */
-export function bearer(userId: string): { authorization: string } {
-  return { authorization: `Bearer ${token({ sub: userId, exp: Math.floor(Date.now() / 1_000) + 600 })}` };
+/** The header by which a user shows who he is, for the next ten minutes unless told otherwise. */
+export function bearer(userId: string, seconds = 600): { authorization: string } {
+  return { authorization: `Bearer ${token({ sub: userId, exp: Math.floor(Date.now() / 1_000) + seconds })}` };
 }

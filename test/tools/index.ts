@@ -24,7 +24,7 @@ export function toolDir(artifact: Artifact): string {
 export async function buildTools(artifacts: readonly Artifact[] = allTools): Promise<void> {
   const missing = artifacts.filter((artifact) => !isBuilt(artifact));
   if (missing.length === 0) return;
-  await needs({ building: true });
+  await needs("build tools");
   const minutes = Math.ceil(missing.reduce((sum, artifact) => sum + artifact.coldSeconds, 0) / 60);
   say(
     `${missing.length} of ${artifacts.length} tools are to be built, once for this machine: about ${minutes} min on 2 cores ` +

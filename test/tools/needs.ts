@@ -4,22 +4,24 @@ import { logFile } from "./cache.ts";
 import { step } from "./progress.ts";
 import { capture, run } from "./run.ts";
 
-/** Programs that the tools and the cluster need, and the Debian package that brings each. */
-const programs: Readonly<Record<string, string>> = {
-  mmdebstrap: "mmdebstrap",
-  mvn: "maven",
-  containerd: "containerd",
-  ctr: "containerd",
-  runc: "runc",
-  dockerd: "docker.io",
-  docker: "docker.io",
-  iptables: "iptables",
-  conntrack: "conntrack",
-  ip: "iproute2",
-  nsenter: "util-linux",
-  sysctl: "procps",
-  "/usr/lib/cni/ptp": "containernetworking-plugins",
-};
+/** What a machine is to do, with the programs that it takes and the Debian package that brings each. */
+const programs = {
+  "build tools": { mmdebstrap: "mmdebstrap", mvn: "maven" },
+  "run servers as processes": { unshare: "util-linux", setpriv: "util-linux" },
+  "run a cluster of its own": {
+    containerd: "containerd",
+    ctr: "containerd",
+    runc: "runc",
+    dockerd: "docker.io",
+    docker: "docker.io",
+    iptables: "iptables",
+    conntrack: "conntrack",
+    ip: "iproute2",
+    nsenter: "util-linux",
+    sysctl: "procps",
+    "/usr/lib/cni/ptp": "containernetworking-plugins",
+  },
+} as const satisfies Record<string, Readonly<Record<string, string>>>;
 
 const oldestGo = [1, 26] as const;
 
@@ -37,7 +39,7 @@ export function isOnPath(program: string): boolean {
   });
 }
 
-/** What of a machine matters to a cluster of its own. */
+/** What of a machine matters. */
 export interface Machine {
   readonly platform: string;
   readonly arch: string;
@@ -49,12 +51,12 @@ export interface Machine {
   readonly missing: readonly string[];
 }
 
-/** What keeps a machine from running a cluster of its own, each with the way to mend it; missing packages that apt brings don't. */
+/** What keeps a machine from its task, each with the way to mend it; missing packages that apt brings don't. */
 export function problemsOf(machine: Machine): string[] {
   const { platform, arch, uid, goVersion, hasApt, missing } = machine;
   const problems: string[] = [];
   if (platform !== "linux" || arch !== "x64") {
-    problems.push(`this is ${platform} on ${arch}; a cluster of one's own needs Linux on x64. Use Minikube`);
+    problems.push(`this is ${platform} on ${arch}; it takes Linux on x64. Use Minikube`);
   }
   if (uid !== 0) {
     problems.push("this isn't root, and namespaces, mounts and containers need it. Run it with sudo, or use Minikube");
@@ -80,23 +82,24 @@ function isOlder(goVersion: string): boolean {
 }
 
 /**
- * Checks that this machine can run a cluster, and build the tools if that is asked, and installs the Debian packages that it
- * lacks. The error lists all that is missing and how to get it.
+ * Checks that this machine can do something, and installs the Debian packages that it lacks for it. The error lists all that is
+ * missing and how to get it.
  */
-export async function needs({ building }: { readonly building: boolean }): Promise<void> {
-  const missing = Object.keys(programs).filter((program) => !isOnPath(program));
+export async function needs(task: keyof typeof programs): Promise<void> {
+  const packageOf = new Map<string, string>(Object.entries(programs[task]));
+  const missing = [...packageOf.keys()].filter((program) => !isOnPath(program));
   const problems = problemsOf({
     platform: process.platform,
     arch: process.arch,
     uid: process.getuid?.(),
-    goVersion: building ? await goVersion() : undefined,
+    goVersion: task === "build tools" ? await goVersion() : undefined,
     hasApt: isOnPath("apt-get"),
     missing,
   });
   if (problems.length > 0) {
-    throw new Error(`This machine can't run a cluster of its own:\n${problems.map((p) => `  - ${p}.`).join("\n")}`);
+    throw new Error(`This machine can't ${task}:\n${problems.map((p) => `  - ${p}.`).join("\n")}`);
   }
-  const packages = [...new Set(missing.map((program) => programs[program] ?? program))];
+  const packages = [...new Set(missing.map((program) => packageOf.get(program) ?? program))];
   if (packages.length > 0) {
     const log = logFile("packages");
     const env = { DEBIAN_FRONTEND: "noninteractive" };

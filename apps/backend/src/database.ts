@@ -1,4 +1,3 @@
-import type { CloudEvent, EventType } from "@event-flow/events";
 import {
   Kysely,
   PostgresDialect,
@@ -23,15 +22,8 @@ interface TasksTable {
   version: Generated<number>;
 }
 
-/** Events that the broker doesn't have yet, in the order in which the changes of each task were made. */
-interface OutboxTable {
-  id: GeneratedAlways<number>;
-  event: ColumnType<CloudEvent<EventType>, string, never>;
-}
-
 export interface Schema {
   tasks: TasksTable;
-  outbox: OutboxTable;
 }
 
 export type TaskRow = Selectable<TasksTable>;
@@ -56,6 +48,8 @@ export function createDatabase(url: string, onIdleError: (error: Error) => void)
     query_timeout: 7_000,
     idle_in_transaction_session_timeout: 10_000,
     keepAlive: true,
+    // As times are written as JSON. In another zone the first and the last year would be in part in ones that JavaScript can't read.
+    options: "-c TimeZone=UTC",
   });
   // Without a listener, a database that goes away would end the process. The pool itself listens on idle connections only;
   // a transaction can lose its own between two queries, of which the next one then rejects.

@@ -1,82 +1,64 @@
-import { randomUUID } from "node:crypto";
 import { services, type CloudEvent, type EventData, type EventType } from "@event-flow/events";
 import type { TaskRow } from "./database.ts";
 
-/** What happened to a task. */
+/** An event of a task. */
 export type TaskEvent = { [T in EventType]: CloudEvent<T> }[EventType];
 
-function taskEvent<T extends EventType>(
-  type: T,
-  { at, version, traceparent, data }: { at: Date; version: number; traceparent: string; data: EventData<T> },
-): CloudEvent<T> {
+/** A task as it was right after a change, or right before it was deleted; times may be as JSON has them. */
+export type ChangedTask = { [K in keyof TaskRow]: TaskRow[K] extends Date | null ? TaskRow[K] | string : TaskRow[K] };
+
+/** A change of a task, and what is known of its event before there is one. */
+export interface TaskChange {
+  readonly event_id: string;
+  readonly type: EventType;
+  readonly traceparent: string;
+  /** Its `version` and `updated_at` are the change's own. */
+  readonly task: ChangedTask;
+}
+
+function iso(time: Date | string): string {
+  return new Date(time).toISOString();
+}
+
+const dataOf: { [T in EventType]: (task: ChangedTask) => EventData<T> } = {
+  task_created: (task) => ({
+    task_id: task.id,
+    user_id: task.user_id,
+    title: task.title,
+    priority_id: task.priority_id,
+    due_date: task.due_date === null ? null : iso(task.due_date),
+    created_at: iso(task.created_at),
+  }),
+  task_updated: (task) => ({
+    task_id: task.id,
+    user_id: task.user_id,
+    title: task.title,
+    completed: task.completed,
+    priority_id: task.priority_id,
+    updated_at: iso(task.updated_at),
+  }),
+  task_completed: (task) => ({
+    task_id: task.id,
+    user_id: task.user_id,
+    completed: task.completed,
+    completed_at: iso(task.updated_at),
+  }),
+  task_deleted: (task) => ({ task_id: task.id, user_id: task.user_id, deleted_at: iso(task.updated_at) }),
+};
+
+/** The event that tells of a change: the same one however often it is made. */
+export function eventOf({ event_id, type, traceparent, task }: TaskChange): TaskEvent {
   return {
     specversion: "1.0",
-    id: randomUUID(),
+    id: event_id,
     source: services.backend.appId,
     type,
-    subject: String(data.task_id),
-    time: at.toISOString(),
+    subject: String(task.id),
+    time: iso(task.updated_at),
     datacontenttype: "application/json",
-    taskversion: version,
+    taskversion: task.version,
     traceparent,
-    data,
-  };
-}
-
-export function taskCreated(task: TaskRow, traceparent: string): TaskEvent {
-  return taskEvent("task_created", {
-    at: task.created_at,
-    version: task.version,
-    traceparent,
-    data: {
-      task_id: task.id,
-      user_id: task.user_id,
-      title: task.title,
-      priority_id: task.priority_id,
-      due_date: task.due_date?.toISOString() ?? null,
-      created_at: task.created_at.toISOString(),
-    },
-  });
-}
-
-export function taskUpdated(task: TaskRow, traceparent: string): TaskEvent {
-  return taskEvent("task_updated", {
-    at: task.updated_at,
-    version: task.version,
-    traceparent,
-    data: {
-      task_id: task.id,
-      user_id: task.user_id,
-      title: task.title,
-      completed: task.completed,
-      priority_id: task.priority_id,
-      updated_at: task.updated_at.toISOString(),
-    },
-  });
-}
-
-export function taskCompleted(task: TaskRow, traceparent: string): TaskEvent {
-  return taskEvent("task_completed", {
-    at: task.updated_at,
-    version: task.version,
-    traceparent,
-    data: {
-      task_id: task.id,
-      user_id: task.user_id,
-      completed: task.completed,
-      completed_at: task.updated_at.toISOString(),
-    },
-  });
-}
-
-export function taskDeleted(
-  { id, user_id, deleted_at, version }: { id: number; user_id: string; deleted_at: Date; version: number },
-  traceparent: string,
-): TaskEvent {
-  return taskEvent("task_deleted", {
-    at: deleted_at,
-    version,
-    traceparent,
-    data: { task_id: id, user_id, deleted_at: deleted_at.toISOString() },
-  });
+    data: dataOf[type](task),
+    // TypeScript does not see that `data` is of the very type.
+  } as TaskEvent;
 }

@@ -30,13 +30,16 @@ const migrations: Record<string, Migration> = {
         .alterTable("tasks")
         .addColumn("version", "integer", (column) => column.notNull().defaultTo(1))
         .execute();
-      // A queue: each row is written once, read and deleted, so its pages need no room for updates. Each thousand dead rows
+      // The changes whose events the broker doesn't have yet, in the order in which those of each task were made. A queue: each row is written once, read and deleted, so its pages need no room for updates. Each thousand dead rows
       // are worth a vacuum at full speed. Left to the defaults, which follow the table's size and pause, a day's dead rows
       // would lie before the first live one of its index.
       await sql`
         create table outbox (
           id bigint generated always as identity primary key,
-          event json not null
+          event_id uuid not null default gen_random_uuid(),
+          type text not null,
+          traceparent text not null,
+          task json not null
         ) with (
           autovacuum_vacuum_scale_factor = 0,
           autovacuum_vacuum_threshold = 1000,

@@ -1,31 +1,36 @@
-import { sql, type Transaction } from "kysely";
-import type { Database, Schema } from "./database.ts";
-import type { TaskEvent } from "./events.ts";
+import type { EventType } from "@event-flow/events";
+import { sql, type OperationNodeSource } from "kysely";
+import type { Database, TaskRow } from "./database.ts";
 import type { Relay } from "./relay.ts";
 
-/** Makes one change, and sees to the events that it emits. */
-export type Change = <R>(
-  make: (trx: Transaction<Schema>, emit: (event: TaskEvent) => Promise<void>) => Promise<R>,
-) => Promise<R>;
+/**
+ * Makes one change, by a statement that returns the task, and sees to its event. Resolves to the task as the change left it;
+ * undefined if there was nothing to change.
+ */
+export type Change = (
+  about: { readonly type: EventType; readonly traceparent: string },
+  statement: OperationNodeSource,
+) => Promise<TaskRow | undefined>;
 
 /**
- * Notes a change's event in the same transaction: a change that was acknowledged has its event, and one that failed has none.
- * The broker gets it afterwards, from the relay. (Published after the commit by the request itself, as in the original
- * design, an event is lost whenever publishing fails.)
+ * Notes a change in the very statement that makes it: a change that was acknowledged has its event, and one that failed has
+ * none. The broker gets it afterwards, from the relay. (Published after the commit by the request itself, as in the original
+ * design, an event is lost whenever publishing fails.) One statement is also one way to the database and back, where a
+ * transaction of two takes four.
  */
 export function changeWithOutbox(database: Database, relay: Relay): Change {
-  return async (make) => {
-    const result = await database.transaction().execute((trx) => make(trx, (event) => addToOutbox(trx, event)));
-    relay.committed();
-    return result;
+  return async ({ type, traceparent }, statement) => {
+    const { rows } = await sql<TaskRow>`
+      with changed as (${statement}), noted as (
+        insert into outbox (type, traceparent, task) select ${type}, ${traceparent}, to_json(changed) from changed
+      )
+      select * from changed
+    `.execute(database);
+    if (rows[0] !== undefined) {
+      relay.committed();
+    }
+    return rows[0];
   };
-}
-
-async function addToOutbox(trx: Transaction<Schema>, event: TaskEvent): Promise<void> {
-  await trx
-    .insertInto("outbox")
-    .values({ event: JSON.stringify(event) })
-    .execute();
 }
 
 /** Counting further would cost more than the figure is worth. */
@@ -46,7 +51,7 @@ export async function readBacklog(database: Database): Promise<Backlog> {
     select
       (select count(*) from (select from outbox limit ${countedAtMost}) as counted) as events,
       (
-        select round(extract(epoch from clock_timestamp() - (event ->> 'time')::timestamptz), 1)::float
+        select round(extract(epoch from clock_timestamp() - (task ->> 'updated_at')::timestamptz), 1)::float
         from outbox order by id limit 1
       ) as oldest_seconds,
       pg_total_relation_size('outbox') as bytes

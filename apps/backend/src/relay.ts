@@ -1,7 +1,7 @@
 import { traceId, type DaprClient, type DaprError } from "@event-flow/service";
 import type { FastifyBaseLogger } from "fastify";
 import pg from "pg";
-import type { TaskEvent } from "./events.ts";
+import { eventOf, type TaskChange, type TaskEvent } from "./events.ts";
 
 /** PostgreSQL's name for what replicas tell each other of: events were committed, or another may relay now. */
 const channel = "outbox";
@@ -33,7 +33,10 @@ const sessionSettings = `
   listen ${channel}
 `;
 
-interface Row {
+const nextChanges = "select id, event_id, type, traceparent, task from outbox order by id limit $1";
+
+/** What waits to be published, by its number in the outbox. */
+interface Waiting {
   readonly id: string;
   readonly event: TaskEvent;
 }
@@ -164,11 +167,12 @@ export class Relay {
   async #drain(client: pg.Client): Promise<DaprError | undefined> {
     this.#committed = false;
     for (;;) {
-      const { rows } = await client.query<Row>("select id, event from outbox order by id limit $1", [batchSize]);
+      const { rows } = await client.query<TaskChange & { id: string }>(nextChanges, [batchSize]);
       if (rows.length === 0) {
         return undefined;
       }
-      const { acknowledged, refusal } = await this.#publish(rows);
+      const waiting = rows.map((row) => ({ id: row.id, event: eventOf(row) }));
+      const { acknowledged, refusal } = await this.#publish(waiting);
       if (acknowledged.length > 0) {
         await client.query("delete from outbox where id = any($1::bigint[])", [acknowledged]);
       }
@@ -180,12 +184,12 @@ export class Relay {
   }
 
   /** Publishes one event of each task after the other: what follows an event that was refused is held back. */
-  async #publish(rows: readonly Row[]): Promise<{ acknowledged: string[]; refusal: DaprError | undefined }> {
+  async #publish(waiting: readonly Waiting[]): Promise<{ acknowledged: string[]; refusal: DaprError | undefined }> {
     const begun = performance.now();
     const acknowledged: string[] = [];
     const blocked = new Set<number>();
     let refusal: DaprError | undefined;
-    for (const wave of inWaves(rows)) {
+    for (const wave of inWaves(waiting)) {
       // Many changes of one task make many waves: the rest is read again before the session seems idle.
       if (performance.now() - begun > longestBatchMs) {
         break;
@@ -271,13 +275,13 @@ async function tryLock(client: pg.Client): Promise<boolean> {
 }
 
 /** The first event of each task, then the second of each, and so on. */
-function inWaves(rows: readonly Row[]): Row[][] {
-  const waves: Row[][] = [];
+function inWaves(waiting: readonly Waiting[]): Waiting[][] {
+  const waves: Waiting[][] = [];
   const seen = new Map<number, number>();
-  for (const row of rows) {
-    const nth = seen.get(row.event.data.task_id) ?? 0;
-    seen.set(row.event.data.task_id, nth + 1);
-    (waves[nth] ??= []).push(row);
+  for (const each of waiting) {
+    const nth = seen.get(each.event.data.task_id) ?? 0;
+    seen.set(each.event.data.task_id, nth + 1);
+    (waves[nth] ??= []).push(each);
   }
   return waves;
 }

@@ -1,7 +1,6 @@
 import { bearerSecurity, errorResponses, HttpError, requireOwner, type App } from "@event-flow/service";
 import { z } from "zod";
 import { isUnavailable, type Database } from "./database.ts";
-import { taskCompleted, taskCreated, taskDeleted, taskUpdated } from "./events.ts";
 import type { Change } from "./outbox.ts";
 import {
   completionSchema,
@@ -14,7 +13,7 @@ import {
   taskSchema,
   tasksPath,
 } from "./schemas.ts";
-import { deleteTask, findTask, insertTask, listTasks, lockTask, updateTask } from "./tasks.ts";
+import { completeTask, deleteTask, findTask, insertTask, listTasks, updateTask } from "./tasks.ts";
 
 const security = bearerSecurity;
 
@@ -49,11 +48,10 @@ export function taskRoutes(scope: App, { database, change }: { database: Databas
       },
     },
     async ({ params, body, id }, reply) => {
-      const task = await change(async (trx, emit) => {
-        const created = await insertTask(trx, params.user_id, body);
-        await emit(taskCreated(created, id));
-        return created;
-      });
+      const task = await change({ type: "task_created", traceparent: id }, insertTask(database, params.user_id, body));
+      if (task === undefined) {
+        throw new Error("The database made no task");
+      }
       return reply.code(201).header("location", `/api/${task.user_id}/tasks/${task.id}`).send(taskBody(task));
     },
   );
@@ -116,14 +114,11 @@ export function taskRoutes(scope: App, { database, change }: { database: Databas
       },
     },
     async ({ params, body, id }) => {
-      const task = await change(async (trx, emit) => {
-        const updated = await updateTask(trx, params, body);
-        if (updated === undefined) {
-          throw notFound(params.id);
-        }
-        await emit(taskUpdated(updated, id));
-        return updated;
-      });
+      const fields = { ...body, completed: body.completed };
+      const task = await change({ type: "task_updated", traceparent: id }, updateTask(database, params, fields));
+      if (task === undefined) {
+        throw notFound(params.id);
+      }
       return taskBody(task);
     },
   );
@@ -142,22 +137,18 @@ export function taskRoutes(scope: App, { database, change }: { database: Databas
       },
     },
     async ({ params, body: completed, id }) => {
-      const task = await change(async (trx, emit) => {
-        const current = await lockTask(trx, params);
-        if (current === undefined) {
+      for (;;) {
+        const statement = completeTask(database, params, completed);
+        const changed = await change({ type: "task_completed", traceparent: id }, statement);
+        const task = changed ?? (await findTask(database, params));
+        if (task === undefined) {
           throw notFound(params.id);
         }
-        if (current.completed === completed) {
-          return current;
+        // Unless another request has just changed it back.
+        if (task.completed === completed) {
+          return taskBody(task);
         }
-        const updated = await updateTask(trx, params, { completed });
-        if (updated === undefined) {
-          throw notFound(params.id);
-        }
-        await emit(taskCompleted(updated, id));
-        return updated;
-      });
-      return taskBody(task);
+      }
     },
   );
 
@@ -173,13 +164,10 @@ export function taskRoutes(scope: App, { database, change }: { database: Databas
       },
     },
     async ({ params, id }, reply) => {
-      await change(async (trx, emit) => {
-        const deleted = await deleteTask(trx, params);
-        if (deleted === undefined) {
-          throw notFound(params.id);
-        }
-        await emit(taskDeleted({ ...params, ...deleted }, id));
-      });
+      const deleted = await change({ type: "task_deleted", traceparent: id }, deleteTask(database, params));
+      if (deleted === undefined) {
+        throw notFound(params.id);
+      }
       return reply.code(204).send(null);
     },
   );

@@ -1,5 +1,5 @@
-import { sql, type Kysely } from "kysely";
-import type { Schema, TaskRow } from "./database.ts";
+import { sql } from "kysely";
+import type { Database, TaskRow } from "./database.ts";
 
 /** The columns that a user writes. */
 export interface TaskFields {
@@ -19,32 +19,56 @@ interface Owned {
 const changeTime = sql<Date>`greatest(clock_timestamp(), updated_at + interval '1 millisecond')`;
 const nextVersion = sql<number>`version + 1`;
 
-export async function insertTask(db: Kysely<Schema>, userId: string, fields: TaskFields): Promise<TaskRow> {
+/** A statement that makes a task and returns it. */
+export function insertTask(db: Database, userId: string, fields: TaskFields) {
   return db
     .insertInto("tasks")
     .values({ user_id: userId, ...fields })
-    .returningAll()
-    .executeTakeFirstOrThrow();
+    .returningAll();
 }
 
-export async function findTask(db: Kysely<Schema>, { user_id, id }: Owned): Promise<TaskRow | undefined> {
-  return db.selectFrom("tasks").selectAll().where("user_id", "=", user_id).where("id", "=", id).executeTakeFirst();
-}
-
-/** Like `findTask`, and keeps others from changing the task until the transaction ends. */
-export async function lockTask(db: Kysely<Schema>, { user_id, id }: Owned): Promise<TaskRow | undefined> {
+/** A statement that changes a task and returns it. The row is locked until the commit: one task's changes are in one order. */
+export function updateTask(
+  db: Database,
+  { user_id, id }: Owned,
+  fields: TaskFields & { completed: boolean | undefined },
+) {
   return db
-    .selectFrom("tasks")
-    .selectAll()
+    .updateTable("tasks")
+    .set({ ...fields, updated_at: changeTime, version: nextVersion })
     .where("user_id", "=", user_id)
     .where("id", "=", id)
-    .forUpdate()
-    .executeTakeFirst();
+    .returningAll();
+}
+
+/** Like `updateTask`, of a task that is not yet so. */
+export function completeTask(db: Database, { user_id, id }: Owned, completed: boolean) {
+  return db
+    .updateTable("tasks")
+    .set({ completed, updated_at: changeTime, version: nextVersion })
+    .where("user_id", "=", user_id)
+    .where("id", "=", id)
+    .where("completed", "!=", completed)
+    .returningAll();
+}
+
+/** A statement that deletes a task and returns it, with the time and the number of that change. */
+export function deleteTask(db: Database, { user_id, id }: Owned) {
+  return db
+    .deleteFrom("tasks")
+    .where("user_id", "=", user_id)
+    .where("id", "=", id)
+    .returning(["id", "user_id", "title", "description", "completed", "priority_id", "due_date", "created_at"])
+    .returning([changeTime.as("updated_at"), nextVersion.as("version")]);
+}
+
+export async function findTask(db: Database, { user_id, id }: Owned): Promise<TaskRow | undefined> {
+  return db.selectFrom("tasks").selectAll().where("user_id", "=", user_id).where("id", "=", id).executeTakeFirst();
 }
 
 /** A user's tasks whose id is greater than `after`, in the order of ids. */
 export async function listTasks(
-  db: Kysely<Schema>,
+  db: Database,
   {
     user_id,
     completed,
@@ -61,32 +85,4 @@ export async function listTasks(
     .orderBy("id")
     .limit(limit)
     .execute();
-}
-
-/** Updating a row locks it until the commit, so that one task's changes, and with them their events, are in one order. */
-export async function updateTask(
-  db: Kysely<Schema>,
-  { user_id, id }: Owned,
-  changes: Partial<TaskFields & { completed: boolean | undefined }>,
-): Promise<TaskRow | undefined> {
-  return db
-    .updateTable("tasks")
-    .set({ ...changes, updated_at: changeTime, version: nextVersion })
-    .where("user_id", "=", user_id)
-    .where("id", "=", id)
-    .returningAll()
-    .executeTakeFirst();
-}
-
-/** Deletes a task and returns when, and which change of the task that is. */
-export async function deleteTask(
-  db: Kysely<Schema>,
-  { user_id, id }: Owned,
-): Promise<{ deleted_at: Date; version: number } | undefined> {
-  return db
-    .deleteFrom("tasks")
-    .where("user_id", "=", user_id)
-    .where("id", "=", id)
-    .returning([changeTime.as("deleted_at"), nextVersion.as("version")])
-    .executeTakeFirst();
 }

@@ -2,27 +2,24 @@
  * What a good engineer would write without an outbox: this backend, whose requests publish by Dapr's official SDK after the
  * commit. An event whose publishing fails is logged and lost.
  */
+import { randomUUID } from "node:crypto";
 import { CommunicationProtocolEnum, DaprClient } from "@dapr/dapr";
 import { components, topic } from "@event-flow/events";
 import { createApp, serve, startOrExit } from "@event-flow/service";
+import { sql } from "kysely";
 import { readConfig } from "../../../apps/backend/src/config.ts";
-import { createDatabase, type Database } from "../../../apps/backend/src/database.ts";
-import type { TaskEvent } from "../../../apps/backend/src/events.ts";
+import { createDatabase, type Database, type TaskRow } from "../../../apps/backend/src/database.ts";
+import { eventOf, type TaskEvent } from "../../../apps/backend/src/events.ts";
 import { migrateWhenReachable } from "../../../apps/backend/src/migrations.ts";
 import type { Change } from "../../../apps/backend/src/outbox.ts";
 import { taskRoutes } from "../../../apps/backend/src/routes.ts";
 
 function changeAndPublish(database: Database, publish: (event: TaskEvent) => Promise<void>): Change {
-  return async (make) => {
-    const events: TaskEvent[] = [];
-    const result = await database.transaction().execute((trx) =>
-      make(trx, (event) => {
-        events.push(event);
-        return Promise.resolve();
-      }),
-    );
-    for (const event of events) await publish(event);
-    return result;
+  return async (about, statement) => {
+    const { rows } = await sql<TaskRow>`${statement}`.execute(database);
+    const [task] = rows;
+    if (task !== undefined) await publish(eventOf({ ...about, event_id: randomUUID(), task }));
+    return task;
   };
 }
 

@@ -1,0 +1,102 @@
+import { randomUUID } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { services } from "@event-flow/events";
+import { clientAt, eventLines } from "../test/flow/access.ts";
+import { followOneEvent } from "../test/flow/flow.ts";
+import { freePort, isFree } from "../test/servers/ports.ts";
+import { startSystem, type System } from "../test/servers/system.ts";
+import { bearer } from "../test/servers/token.ts";
+import { cacheDir } from "../test/tools/cache.ts";
+import { daprd } from "../test/tools/go-tools.ts";
+import { buildTools } from "../test/tools/index.ts";
+import { needs } from "../test/tools/needs.ts";
+import { print, say, seconds, step } from "../test/tools/progress.ts";
+import { servers } from "../test/tools/root-filesystems.ts";
+import { main } from "./process.ts";
+
+/** Runs the event flow without a cluster, as processes of this machine, until Ctrl-C. */
+await main(async () => {
+  const ending = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    process.once(signal, () => {
+      ending.abort();
+    });
+  }
+  const begun = performance.now();
+  await needs("run servers as processes");
+  await buildTools([servers, daprd]);
+
+  const logs = join(cacheDir, "logs", "try");
+  const system = await step("start the event flow", async () => startSystem({ logs, ports: await ports() }), logs);
+  try {
+    const { backend, notificationService } = system.pods;
+    const urls = { backend: backend[0]?.app.url ?? "", notificationService: notificationService[0]?.app.url ?? "" };
+    await followOneEvent({
+      connect: (userId) => Promise.resolve(clientAt(urls, userId)),
+      eventLog: (service, userId) =>
+        Promise.resolve(eventLines(readFileSync(system.pods[service][0]?.app.log ?? "", "utf8"), userId)),
+    });
+    say(`\nThe event flow is up after ${seconds(performance.now() - begun)}.\n`);
+    describe(system, urls);
+    await mend(system, ending.signal);
+    say("\nThe services finish what they have, then all of it ends.");
+  } finally {
+    await system.stop();
+  }
+  say(`It is gone, with its data. The logs stay in ${logs}.`);
+});
+
+/** The services' own ports where those are free, so that what is written down for them works. */
+async function ports() {
+  const own = async ({ port }: { port: number }) => ((await isFree(port)) ? port : freePort());
+  return { backend: await own(services.backend), notificationService: await own(services.notificationService) };
+}
+
+function describe(system: System, urls: Record<keyof typeof services, string>): void {
+  const user = randomUUID();
+  const rows = [
+    ["backend", `${urls.backend}/docs`],
+    ["notification-service", `${urls.notificationService}/docs`],
+    ...Object.entries(system.pods).map(([service, [pod]]) => [
+      `${services[service as keyof typeof services].name}-daprd`,
+      `http://127.0.0.1:${pod?.daprd.httpPort ?? ""}`,
+    ]),
+    ["kafka", system.kafka.brokers],
+    ["valkey", system.valkey.address],
+    ["postgres", system.databaseUrl],
+  ];
+  for (const [part = "", address = ""] of rows) print(`${part.padEnd(28)} ${address}`);
+  print(`
+Each part's log is ${join(cacheDir, "logs", "try")}/<part>.log. Create a task, and see what its user is told:
+
+  token='${bearer(user, 24 * 3600).authorization.slice("Bearer ".length)}'
+  curl -H "Authorization: Bearer $token" -H 'Content-Type: application/json' \\
+    -d '{"title":"Try it"}' ${urls.backend}/api/${user}/tasks
+  curl -H "Authorization: Bearer $token" ${urls.notificationService}/api/${user}/notifications
+
+Kill what you like: it is started again, and no event is lost. Ctrl-C ends it all.`);
+}
+
+/** Starts again what ended, as a cluster would, until it's time to end. */
+async function mend({ postgres, kafka, valkey, pods }: System, ending: AbortSignal): Promise<void> {
+  const parts = [
+    postgres,
+    kafka,
+    valkey,
+    ...Object.values(pods)
+      .flat()
+      .flatMap(({ app, daprd }) => [app, daprd]),
+  ];
+  while (!ending.aborted) {
+    for (const part of parts.filter((part) => !part.isRunning())) {
+      say(`${part.name} ended; it is started again (log: ${part.log})`);
+      // What it needs may be away itself: then the next round tries again.
+      await part.start().catch((error: unknown) => {
+        say(error instanceof Error ? error.message : String(error));
+      });
+    }
+    await sleep(500, undefined, { signal: ending }).catch(() => undefined);
+  }
+}

@@ -46,12 +46,16 @@ const connections = 16;
 /** What isn't written in JavaScript: mostly what sockets are written with. */
 const native = "(Node's native code)";
 
+/** A file of ours from the repository's root, of a package from its name. */
+function fileOf(url: string): string {
+  return url.replace(/.*\/node_modules\//, "").replace(`${pathToFileURL(repositoryRoot).href}/`, "");
+}
+
 /** The package, file of ours, or part of Node that a function is in. */
 function moduleOf(url: string, functionName: string): string {
   // V8 names its own like "(garbage collector)".
   if (url === "") return functionName.startsWith("(") ? functionName : native;
-  const dependency = /.*\/node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(url)?.[1];
-  return dependency ?? url.replace(`${pathToFileURL(repositoryRoot).href}/`, "");
+  return url.includes("/node_modules/") ? (/^(@[^/]+\/)?[^/]+/.exec(fileOf(url))?.[0] ?? url) : fileOf(url);
 }
 
 export function summarize(app: string, { nodes, samples, timeDeltas }: CpuProfile, { from, to }: Span): Profile {
@@ -72,7 +76,8 @@ export function summarize(app: string, { nodes, samples, timeDeltas }: CpuProfil
       continue;
     }
     const module = moduleOf(url, functionName);
-    const name = url === "" ? functionName : `${functionName || "(anonymous)"} — ${module}:${lineNumber + 1}`;
+    const known = functionName || "(anonymous)";
+    const name = url === "" ? known : `${known} — ${fileOf(url)}:${lineNumber + 1}`;
     modules.set(module, (modules.get(module) ?? 0) + time);
     functions.set(name, (functions.get(name) ?? 0) + time);
   }

@@ -84,7 +84,7 @@ test("a profile is told by package and function, of the time at work within a sp
       { what: "(Node's native code)", share: 0.1 },
     ],
     functions: [
-      { what: "parse — @scope/name:10", share: 0.7 },
+      { what: "parse — @scope/name/lib/a.js:10", share: 0.7 },
       { what: "(anonymous) — apps/backend/src/relay.ts:10", share: 0.2 },
       { what: "writev", share: 0.1 },
     ],

@@ -126,7 +126,10 @@ function endToEnd(results: Results): Promise<string> {
 }
 
 function drain(results: Results): Promise<string> {
-  const values = results.plan.backlogs.map((backlog) => ({ backlog, perSecond: drainOf(results, backlog) }));
+  const values = results.plan.backlogs.map((backlog) => ({
+    backlog,
+    perSecond: drainOf(results, backlog).eventsPerSecond,
+  }));
   const half = Math.max(bulkOf(results, 1), bulkOf(results, 16)) / 2;
   return draw({
     title: "Relay: how fast a backlog is published",

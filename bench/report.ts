@@ -92,19 +92,31 @@ function costs(results: Results): string {
 
 function relay(results: Results): string {
   const best = Math.max(bulkOf(results, 1), bulkOf(results, 16));
+  const share = (eventsPerSecond: number) => `${((100 * eventsPerSecond) / best).toFixed(0)} %`;
   const rows = [
-    ...results.plan.backlogs.map((backlog) => [
-      `relay, ${whole(backlog)} events in the outbox`,
-      whole(drainOf(results, backlog)),
-      `${((100 * drainOf(results, backlog)) / best).toFixed(0)} %`,
-    ]),
+    ...results.plan.backlogs.map((backlog) => {
+      const { eventsPerSecond, costs } = drainOf(results, backlog);
+      const cost = (part: string) => costs.find((each) => each.part === part);
+      const cpu = (part: string) => `${cost(part)?.cpuSeconds.toFixed(1) ?? "–"} s`;
+      return [
+        `relay, ${whole(backlog)} events in the outbox`,
+        whole(eventsPerSecond),
+        share(eventsPerSecond),
+        ...["backend", "backend's sidecar", "PostgreSQL", "Kafka"].map(cpu),
+        megabytes(cost("backend")?.peakBytes ?? 0),
+      ];
+    }),
     ...[1, 16].map((connections) => [
       `bare sidecar, bulk publish of 100 events, ${connections} ${connections === 1 ? "connection" : "connections"}`,
       whole(bulkOf(results, connections)),
-      `${((100 * bulkOf(results, connections)) / best).toFixed(0)} %`,
+      share(bulkOf(results, connections)),
+      ...Array.from({ length: 5 }, () => ""),
     ]),
   ];
-  return table(["", "events/s", "of the limit"], rows);
+  return table(
+    ["", "events/s", "of the limit", "backend", "backend's sidecar", "PostgreSQL", "Kafka", "backend's peak memory"],
+    rows,
+  );
 }
 
 function kafka({ kafka: limit }: Results): string {
@@ -159,6 +171,9 @@ ${plot("requests", "Requests a second by connections")}
 
 ${posts(results, false)}
 
+By more than 15 connections the recipe answers nothing: a request holds one of the 15 connections of its pool while it publishes, and the one
+thread that all requests share waits for the sixteenth.
+
 ${plot("latency", "Time to the answer by connections")}
 
 With the subscriber at work on the same cores:
@@ -184,6 +199,8 @@ ${plot("cpu", "CPU seconds for 10,000 events")}
 ${costs(results)}
 
 ## Backlog
+
+Events in the outbox, committed at once; CPU time for 10,000 of them.
 
 ${plot("drain", "Events a second by the backlog's size")}
 

@@ -35,10 +35,11 @@ export interface Bulk {
   readonly eventsPerSecond: number;
 }
 
-/** How fast the relay empties an outbox. */
+/** How fast the relay empties an outbox, and what each part takes for that. */
 export interface Drain {
   readonly backlog: number;
   readonly eventsPerSecond: number;
+  readonly parts: Readonly<Record<string, Consumption>>;
 }
 
 export interface Start {

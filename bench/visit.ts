@@ -107,15 +107,21 @@ async function allHandled({ peer, acknowledged }: Turn): Promise<string[]> {
   }
 }
 
-function partsOf({ stage, peer }: Turn): Record<string, number> {
-  const [subscriber] = peer.subscribers;
+function publishingParts({ stage, peer }: Turn): Record<string, number> {
   return {
     ...(peer.backend && { backend: peer.backend.app.pid() }),
     "backend's sidecar": peer.publisher.pid(),
-    ...(subscriber && { subscriber: subscriber.app.pid(), "subscriber's sidecar": subscriber.sidecar.pid() }),
     PostgreSQL: stage.postgres.pid(),
     Kafka: stage.kafka.pid(),
-    Valkey: stage.valkey.pid(),
+  };
+}
+
+function allParts(turn: Turn): Record<string, number> {
+  const [subscriber] = turn.peer.subscribers;
+  return {
+    ...publishingParts(turn),
+    ...(subscriber && { subscriber: subscriber.app.pid(), "subscriber's sidecar": subscriber.sidecar.pid() }),
+    Valkey: turn.stage.valkey.pid(),
   };
 }
 
@@ -125,7 +131,7 @@ async function measureEndToEnd(turn: Turn): Promise<EndToEnd[]> {
   // The recipe doesn't keep up with more.
   for (const rate of openRates.filter((each) => peer.name !== "recipe" || each === 10)) {
     const seconds = plan.openSeconds[rate];
-    const end = watch(partsOf(turn));
+    const end = watch(allParts(turn));
     const answers = await load(turn, turn.posts(seconds * rate), { rate }, seconds);
     await allHandled(turn);
     const parts = end();
@@ -217,7 +223,8 @@ async function measureBulk({ peer, plan }: Turn): Promise<Bulk[]> {
 }
 
 /** Puts events into the outbox as one commit, and takes the time until none of them is left. */
-async function measureDrains({ stage, peer, plan }: Turn): Promise<Drain[]> {
+async function measureDrains(turn: Turn): Promise<Drain[]> {
+  const { stage, peer, plan } = turn;
   const client = new pg.Client({ connectionString: databaseUrl(stage.postgres.port, peer.database ?? "") });
   await client.connect();
   try {
@@ -244,6 +251,7 @@ async function measureDrains({ stage, peer, plan }: Turn): Promise<Drain[]> {
       );
       const { rows } = await client.query<{ last: string }>("select max(id) as last from outbox");
       await client.query("notify outbox");
+      const end = watch(publishingParts(turn));
       await client.query("commit");
       const begun = performance.now();
       await waitFor(`the outbox to be empty of ${backlog} events`, 120, async () => {
@@ -253,7 +261,8 @@ async function measureDrains({ stage, peer, plan }: Turn): Promise<Drain[]> {
         while (await isThere()) await sleep(5);
         return (await client.query("select from outbox limit 1")).rowCount === 0 ? true : undefined;
       });
-      measured.push({ backlog, eventsPerSecond: (backlog / (performance.now() - begun)) * 1_000 });
+      const eventsPerSecond = (backlog / (performance.now() - begun)) * 1_000;
+      measured.push({ backlog, eventsPerSecond, parts: end() });
     }
     return measured;
   } finally {

@@ -30,8 +30,8 @@ export interface Answer {
 /** How requests are sent: each connection the next one when it has its answer, or at a rate whatever the answers do. */
 export type Pace = { readonly connections: number } | { readonly rate: number };
 
-/** As many connections as an open loop needs if each answer takes half a second. */
-const openLoopWorkers = 256;
+/** As many requests as may be under way in an open loop: fewer would make a slow answer hold the next requests back. */
+const openLoopWorkers = 4_000;
 
 function paceFlags(pace: Pace): string[] {
   return "rate" in pace

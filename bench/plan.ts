@@ -26,7 +26,7 @@ export const fullPlan: Plan = {
   connections: [1, 16, 64],
   closedSeconds: 5,
   // 200/s for 17 s, three times: about 10,000 events.
-  openSeconds: { 10: 10, 200: 17 },
+  openSeconds: { 10: 8, 200: 17 },
   backlogs: [1_000, 10_000, 100_000],
   replicas: 4,
   replicaEvents: 6_000,

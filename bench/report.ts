@@ -122,7 +122,7 @@ function relay(results: Results): string {
 function kafka({ kafka: limit }: Results): string {
   return (
     `Kafka's own producer, acks=all, ${limit.recordBytes} bytes: ${whole(limit.perSecond)}/s. ` +
-    `Its own round trip, one message at a time: p50 ${ms(limit.roundTripP50)} ms, p99 ${ms(limit.roundTripP99)} ms.`
+    `Its own round trip, one message at a time: p50 ${limit.roundTripP50} ms, p99 ${limit.roundTripP99} ms, told in whole milliseconds.`
   );
 }
 

@@ -23,7 +23,8 @@ function durationsOver<T>(measured: readonly T[], of: (each: T) => Durations): D
     count: all.reduce((sum, { count }) => sum + count, 0),
     p50: over(all, ({ p50 }) => p50),
     p99: over(all, ({ p99 }) => p99),
-    p999: p999.length === 0 ? null : median(p999),
+    // Of some turns only it would be another sample's than the other figures.
+    p999: p999.length < all.length ? null : median(p999),
     max: over(all, ({ max }) => max),
     curve: (all[0]?.curve ?? []).map((_, index) => over(all, ({ curve }) => curve[index] ?? NaN)),
   };

@@ -223,6 +223,24 @@ test("a commit that comes late does not lose its event", async () => {
   await outboxEmpties();
 });
 
+test("a column that a newer replica's migration adds breaks no statement that is prepared", async () => {
+  const createSome = () => Promise.all(Array.from({ length: 10 }, () => create("on every connection")));
+  const [id] = await createSome();
+  await query(
+    postgres.port,
+    "tasks",
+    "alter table tasks add column newer text; alter table outbox add column newer text",
+  );
+  await createSome();
+  const changes = [
+    await call("PUT", `${tasks()}/${id}`, { user, body: { title: "changed" } }),
+    await call("PATCH", `${tasks()}/${id}/complete`, { user }),
+    await call("GET", tasks(), { user }),
+    await call("DELETE", `${tasks()}/${id}`, { user }),
+  ];
+  expect(changes.map(({ status }) => status)).toEqual([200, 200, 200, 204]);
+});
+
 test("SIGTERM lets a request in flight finish, and takes no other", async () => {
   const id = await create("locked");
   const stopping = await startService("backend", await freePort(), environment);

@@ -13,7 +13,7 @@ export default defineConfig({
           include: ["apps/*/test/*.test.ts", "test/servers/*.test.ts"],
           globalSetup: "test/servers/global-setup.ts",
           maxWorkers,
-          testTimeout: 30_000,
+          testTimeout: 150_000,
           hookTimeout: 120_000,
         },
       },

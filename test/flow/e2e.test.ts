@@ -121,7 +121,7 @@ async function notifications(client: Client): Promise<Notification[]> {
 }
 
 async function notificationsOf(client: Client, count: number): Promise<Notification[]> {
-  return waitFor(`${count} notifications`, 30, async () => {
+  return waitFor(`${count} notifications`, 90, async () => {
     const found = await notifications(client);
     return found.length >= count ? found : undefined;
   });

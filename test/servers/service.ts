@@ -75,7 +75,7 @@ export async function startService(
     logged: (what, matches) =>
       waitFor(
         `${folder} to log ${what}`,
-        20,
+        60,
         () => Promise.resolve(log.find(matches)),
         () => output.split("\n").slice(-15).join("\n"),
       ),

@@ -53,7 +53,7 @@ export async function startSubscriber(appId: string, brokers: string): Promise<S
     received: (what, count, matches) =>
       waitFor(
         `${count} deliveries of ${what}`,
-        25,
+        60,
         () => {
           const found = deliveries.filter(matches);
           return Promise.resolve(found.length >= count ? found : undefined);

@@ -1,6 +1,16 @@
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer } from "node:net";
 import { homedir } from "node:os";
 import { join } from "node:path";
@@ -78,8 +88,30 @@ export function artifactDir(artifact: Artifact): string {
   return join(cacheDir, "tools", `${artifact.name}-${artifact.version}-${hash(...artifact.recipe)}`);
 }
 
+/** Whether an artifact is there. Who asks is about to use it, which keeps it from being removed as out of use. */
 export function isBuilt(artifact: Artifact): boolean {
-  return existsSync(artifactDir(artifact));
+  const dir = artifactDir(artifact);
+  if (!existsSync(dir)) return false;
+  const now = new Date();
+  utimesSync(dir, now, now);
+  return true;
+}
+
+/** The file in an artifact's folder that says its name, which versions and recipes are told apart from. */
+const nameFile = ".artifact";
+
+/** How long an artifact is kept of which there is a newer one: another clone or branch may use it yet. */
+const keptDays = 7;
+
+/** Removes what an artifact replaces, once nobody has used it for a while. */
+function removeUnused({ name }: Artifact, current: string): void {
+  const oldest = Date.now() - keptDays * 24 * 3600 * 1000;
+  for (const folder of readdirSync(join(cacheDir, "tools"))) {
+    const dir = join(cacheDir, "tools", folder);
+    const file = join(dir, nameFile);
+    if (dir === current || !existsSync(file) || readFileSync(file, "utf8") !== name) continue;
+    if (statSync(dir).mtimeMs < oldest) rmSync(dir, { recursive: true, force: true });
+  }
 }
 
 /** Builds an artifact unless it's there. It appears under its name only when whole; a failure leaves the others alone. */
@@ -91,7 +123,9 @@ export async function build(artifact: Artifact, log: string): Promise<string> {
     rmSync(partial, { recursive: true, force: true });
     mkdirSync(partial, { recursive: true });
     await artifact.build(partial, log);
+    writeFileSync(join(partial, nameFile), artifact.name);
     renameSync(partial, dir);
+    removeUnused(artifact, dir);
   });
   return dir;
 }

@@ -1,10 +1,12 @@
-import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { DaprControlPlane, readCrds } from "../../components/dapr.ts";
 import { fixture } from "./support/config.ts";
 import { run } from "./support/pulumi.ts";
+import { temporaryFolder } from "./support/folder.ts";
+
+const chart = temporaryFolder();
 
 afterEach(() => {
   vi.unstubAllGlobals();
@@ -58,7 +60,6 @@ describe("CRDs", () => {
   });
 
   test("that are something else are refused", async () => {
-    const chart = mkdtempSync(path.join(tmpdir(), "event-flow-"));
     mkdirSync(path.join(chart, "crds"));
     writeFileSync(path.join(chart, "crds", "components.yaml"), "kind: ConfigMap");
     await expect(readCrds({ from: "directory", path: chart })).rejects.toThrow(

@@ -1,13 +1,13 @@
 import * as pulumi from "@pulumi/pulumi";
-import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { expect, test } from "vitest";
 import { contentTag } from "../../components/content-tag.ts";
 import { Images, type ImageSource } from "../../components/images.ts";
 import { run, Secret } from "./support/pulumi.ts";
+import { temporaryFolder } from "./support/folder.ts";
 
-const root = mkdtempSync(path.join(tmpdir(), "event-flow-"));
+const root = temporaryFolder();
 mkdirSync(path.join(root, "apps"));
 writeFileSync(path.join(root, "apps", "Dockerfile"), "FROM scratch");
 const context = path.relative(process.cwd(), root);

@@ -1,13 +1,13 @@
 import * as pulumi from "@pulumi/pulumi";
-import { mkdtempSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
 import { parseSettings, type Sources } from "../../components/settings.ts";
 import { devConfig, fixture, prodConfig, prodSecrets } from "./support/config.ts";
 import { unwrap } from "./support/pulumi.ts";
+import { temporaryFolder } from "./support/folder.ts";
 
-const emptyFolder = mkdtempSync(path.join(tmpdir(), "event-flow-"));
+const emptyFolder = temporaryFolder();
 
 function parse(config: Record<string, string>, more: Partial<Sources> = {}) {
   return parseSettings({ stack: "dev", config, isSecret: () => false, env: {}, home: emptyFolder, ...more });

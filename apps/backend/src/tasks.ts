@@ -14,6 +14,19 @@ interface Owned {
   id: number;
 }
 
+const unchangedColumns = [
+  "id",
+  "user_id",
+  "title",
+  "description",
+  "completed",
+  "priority_id",
+  "due_date",
+  "created_at",
+] as const;
+/** All of them, by name; see `preparing` in database.ts. */
+const columns = [...unchangedColumns, "updated_at", "version"] as const;
+
 // Not now(), which is when the transaction began: this change may have waited for another one of the same task. And later
 // than that one also where the clock was set back, by what a Date can tell apart.
 const changeTime = sql<Date>`greatest(clock_timestamp(), updated_at + interval '1 millisecond')`;
@@ -24,7 +37,7 @@ export function insertTask(db: Database, userId: string, fields: TaskFields) {
   return db
     .insertInto("tasks")
     .values({ user_id: userId, ...fields })
-    .returningAll();
+    .returning(columns);
 }
 
 /** A statement that changes a task and returns it. The row is locked until the commit: one task's changes are in one order. */
@@ -38,7 +51,7 @@ export function updateTask(
     .set({ ...fields, updated_at: changeTime, version: nextVersion })
     .where("user_id", "=", user_id)
     .where("id", "=", id)
-    .returningAll();
+    .returning(columns);
 }
 
 /** Like `updateTask`, of a task that is not yet so. */
@@ -49,7 +62,7 @@ export function completeTask(db: Database, { user_id, id }: Owned, completed: bo
     .where("user_id", "=", user_id)
     .where("id", "=", id)
     .where("completed", "!=", completed)
-    .returningAll();
+    .returning(columns);
 }
 
 /** A statement that deletes a task and returns it, with the time and the number of that change. */
@@ -58,12 +71,12 @@ export function deleteTask(db: Database, { user_id, id }: Owned) {
     .deleteFrom("tasks")
     .where("user_id", "=", user_id)
     .where("id", "=", id)
-    .returning(["id", "user_id", "title", "description", "completed", "priority_id", "due_date", "created_at"])
+    .returning(unchangedColumns)
     .returning([changeTime.as("updated_at"), nextVersion.as("version")]);
 }
 
 export async function findTask(db: Database, { user_id, id }: Owned): Promise<TaskRow | undefined> {
-  return db.selectFrom("tasks").selectAll().where("user_id", "=", user_id).where("id", "=", id).executeTakeFirst();
+  return db.selectFrom("tasks").select(columns).where("user_id", "=", user_id).where("id", "=", id).executeTakeFirst();
 }
 
 /** A user's tasks whose id is greater than `after`, in the order of ids. */
@@ -78,7 +91,7 @@ export async function listTasks(
 ): Promise<TaskRow[]> {
   return db
     .selectFrom("tasks")
-    .selectAll()
+    .select(columns)
     .where("user_id", "=", user_id)
     .where("id", ">", after)
     .$if(completed !== undefined, (query) => query.where("completed", "=", completed === true))

@@ -119,7 +119,7 @@ function startLoad(user: string, replicas: readonly Pod[], users = 6): Load {
   });
   return {
     reached: (changes) =>
-      waitFor(`${changes} changes under load`, 30, () => Promise.resolve(count >= changes ? true : undefined)).then(
+      waitFor(`${changes} changes under load`, 60, () => Promise.resolve(count >= changes ? true : undefined)).then(
         () => undefined,
       ),
     stop: async () => {
@@ -155,7 +155,7 @@ function handled(user: string, outcomes: readonly string[]): string[] {
 async function everythingArrives(user: string, acknowledged: Acknowledged): Promise<void> {
   const changes = await committed(user, acknowledged);
   expect(changes.length).toBeGreaterThan(10);
-  await waitFor(`${changes.length} changes to be told of`, 25, () => {
+  await waitFor(`${changes.length} changes to be told of`, 90, () => {
     const done = new Set(handled(user, ["told", "repeated"]));
     return Promise.resolve(changes.every((each) => done.has(each)) ? true : undefined);
   });
@@ -177,7 +177,7 @@ async function everythingArrives(user: string, acknowledged: Acknowledged): Prom
 }
 
 async function outboxIsEmpty(): Promise<void> {
-  await waitFor("the outbox to be empty", 20, async () =>
+  await waitFor("the outbox to be empty", 60, async () =>
     (await query(postgresPort, database, "select from outbox")).length === 0 ? true : undefined,
   );
 }
@@ -187,7 +187,7 @@ async function relaying(): Promise<[Pod, Pod]> {
   const user = randomUUID();
   const url = `${backends[0].service.url}/api/${user}/tasks`;
   await call("POST", url, { user, body: { title: "who relays?" } });
-  return waitFor("one of them to relay", 10, () => {
+  return waitFor("one of them to relay", 60, () => {
     const leads = (pod: Pod) =>
       pod.service.log.some((line) => line["userId"] === user && line.msg.startsWith("Published"));
     const [first, second] = backends;
@@ -218,7 +218,7 @@ test("the replica that relays is killed under load: the other one takes over at 
     "that it relays",
     (line) => line["userId"] === user && line.msg.startsWith("Published"),
   );
-  expect(Number(first["time"]) - killed).toBeLessThan(2_000);
+  expect(Number(first["time"]) - killed).toBeLessThan(6_000);
   await load.reached(120);
   leader.service = await leader.start();
   await everythingArrives(user, await load.stop());

@@ -58,7 +58,7 @@ async function create(title: string): Promise<number> {
 }
 
 async function becomesReady(service: Service): Promise<void> {
-  await waitFor("the backend to be ready", 20, async () =>
+  await waitFor("the backend to be ready", 60, async () =>
     (await call("GET", `${service.url}/ready`)).status === 200 ? true : undefined,
   );
 }
@@ -75,7 +75,7 @@ async function outbox(): Promise<Ready["outbox"]> {
 }
 
 async function outboxEmpties(): Promise<void> {
-  await waitFor("the outbox to be empty", 20, async () => ((await outbox()).events === 0 ? true : undefined));
+  await waitFor("the outbox to be empty", 60, async () => ((await outbox()).events === 0 ? true : undefined));
 }
 
 test("without its sidecar changes are taken at once, wait in the outbox, and follow in order", async () => {
@@ -90,7 +90,7 @@ test("without its sidecar changes are taken at once, wait in the outbox, and fol
     await call("DELETE", `${tasks()}/${id}`, { user }),
   ];
   expect(changes.map(({ status }) => status)).toEqual([200, 200, 204]);
-  expect(performance.now() - begun).toBeLessThan(2_000);
+  expect(performance.now() - begun).toBeLessThan(4_000);
   const line = await backend.logged("that events wait", ({ msg }) => msg.startsWith("Events wait in the outbox"));
   expect(line).toMatchObject({
     level: 40,
@@ -119,7 +119,7 @@ test("a sidecar that does not answer holds no request up", async () => {
   daprd.pause();
   const begun = performance.now();
   await create("slow");
-  expect(performance.now() - begun).toBeLessThan(2_000);
+  expect(performance.now() - begun).toBeLessThan(4_000);
   await backend.logged("the timeout", (line) => JSON.stringify(line).includes("no answer within 5000 ms"));
   daprd.resume();
   await outboxEmpties();
@@ -159,7 +159,7 @@ test("a database lost in the middle of a change leaves neither the change nor it
   await locker.query("begin");
   await locker.query("lock table outbox in share mode");
   const created = call("POST", tasks(), { user, body: { title: "half done" } });
-  await waitFor("the change to wait for the outbox", 10, async () => {
+  await waitFor("the change to wait for the outbox", 60, async () => {
     const waiting = await query(postgres.port, "tasks", "select from pg_stat_activity where wait_event_type = 'Lock'");
     return waiting.length > 0 ? true : undefined;
   });
@@ -187,7 +187,7 @@ test("a database that is killed under load loses nothing that was acknowledged, 
     }
   });
   const reached = (count: number) =>
-    waitFor(`${count} tasks`, 20, () => Promise.resolve(acknowledged.length >= count ? true : undefined));
+    waitFor(`${count} tasks`, 60, () => Promise.resolve(acknowledged.length >= count ? true : undefined));
   await reached(40);
   await postgres.kill();
   await postgres.start();
@@ -223,6 +223,24 @@ test("a commit that comes late does not lose its event", async () => {
   await outboxEmpties();
 });
 
+test("a column that a newer replica's migration adds breaks no statement that is prepared", async () => {
+  const createSome = () => Promise.all(Array.from({ length: 10 }, () => create("on every connection")));
+  const [id] = await createSome();
+  await query(
+    postgres.port,
+    "tasks",
+    "alter table tasks add column newer text; alter table outbox add column newer text",
+  );
+  await createSome();
+  const changes = [
+    await call("PUT", `${tasks()}/${id}`, { user, body: { title: "changed" } }),
+    await call("PATCH", `${tasks()}/${id}/complete`, { user }),
+    await call("GET", tasks(), { user }),
+    await call("DELETE", `${tasks()}/${id}`, { user }),
+  ];
+  expect(changes.map(({ status }) => status)).toEqual([200, 200, 200, 204]);
+});
+
 test("SIGTERM lets a request in flight finish, and takes no other", async () => {
   const id = await create("locked");
   const stopping = await startService("backend", await freePort(), environment);
@@ -232,7 +250,7 @@ test("SIGTERM lets a request in flight finish, and takes no other", async () => 
   await locker.query("select from tasks where id = $1 for update", [id]);
 
   const inFlight = call("PUT", `${tasks(stopping)}/${id}`, { user, body: { title: "finished" } });
-  await waitFor("the request to wait for the lock", 10, async () => {
+  await waitFor("the request to wait for the lock", 60, async () => {
     const waiting = await query(postgres.port, "tasks", "select from pg_stat_activity where wait_event_type = 'Lock'");
     return waiting.length > 0 ? true : undefined;
   });

@@ -106,6 +106,7 @@ function subscribe(scope: App, { dapr, tries }: { dapr: DaprClient; tries: Tries
     route(type),
     {
       bodyLimit,
+      config: { logsOutcome: true },
       schema: { hide: true },
       errorHandler: (error, request, reply) => {
         if (error instanceof HttpError) {

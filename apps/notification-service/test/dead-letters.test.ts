@@ -62,7 +62,7 @@ function handled(event: CloudEvent<"task_deleted">) {
 
 /** The id of the dead letter whose description matches, once it is listed, and what is listed of it. */
 function listed(what: string, pattern: RegExp): Promise<{ id: string; text: string }> {
-  return waitFor(`the dead letter of ${what}`, 20, async () => {
+  return waitFor(`the dead letter of ${what}`, 60, async () => {
     const letters = (await deadLetters("list")).split(/^(?=task-events)/m);
     const text = letters.find((letter) => pattern.test(letter));
     return text === undefined ? undefined : { text, id: text.split("\n", 1)[0] ?? "" };

@@ -41,7 +41,7 @@ function notifications() {
 }
 
 async function notified(eventId: string): Promise<void> {
-  await waitFor(`the notification of ${eventId}`, 20, async () => {
+  await waitFor(`the notification of ${eventId}`, 60, async () => {
     const { status, body } = await notifications();
     return status === 200 && body.some(({ event_id }) => event_id === eventId) ? true : undefined;
   });

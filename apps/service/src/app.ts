@@ -32,13 +32,36 @@ export interface AppOptions {
 
 export type App = Awaited<ReturnType<typeof createApp>>;
 
+declare module "fastify" {
+  interface FastifyContextConfig {
+    /** Whether the handler itself logs what became of each request. */
+    logsOutcome?: boolean;
+  }
+}
+
+/** One line for each request, when it's answered: writing lines is a good part of what a small request costs. */
+class RequestLog extends LogController {
+  override incomingRequest(): void {
+    // Its line comes with the answer.
+  }
+
+  override requestCompleted(...[err, request, reply]: Parameters<LogController["requestCompleted"]>): void {
+    const facts = { req: request, res: reply, responseTime: reply.elapsedTime };
+    if (err) {
+      reply.log.error({ ...facts, err }, "request errored");
+    } else if (request.routeOptions.config.logsOutcome !== true) {
+      reply.log.info(facts, "request completed");
+    }
+  }
+}
+
 /** A Fastify app with what every service here has: schemas in zod, OpenAPI, probes, one error shape, bearer tokens. */
 export async function createApp({ title, description, logLevel, jwtSecret, secrets, readiness }: AppOptions) {
   const app = Fastify({
     logger: { level: logLevel, hooks: { streamWrite: redactor([jwtSecret, ...secrets]) } },
     // A request is known by its step in the caller's trace: `request.id`, and in every line that it logs.
     genReqId: ({ headers }) => continueTrace(headers["traceparent"]),
-    logController: new LogController({ requestIdLogLabel: "traceparent" }),
+    logController: new RequestLog({ requestIdLogLabel: "traceparent" }),
   }).withTypeProvider<ZodTypeProvider>();
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);

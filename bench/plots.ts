@@ -28,8 +28,8 @@ async function draw(spec: TopLevelSpec): Promise<string> {
     padding: 12,
     config: {
       font: "sans-serif",
-      axis: { labelLimit: 300 },
-      legend: { orient: "bottom", labelLimit: 300 },
+      axis: { labelLimit: 500 },
+      legend: { orient: "bottom", labelLimit: 500 },
       view: { stroke: null },
     },
   };

@@ -1,13 +1,12 @@
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { components, probes, topic } from "@event-flow/events";
-import { repositoryRoot } from "../components/content-tag.ts";
 import { type Daprd, startDaprd } from "../test/servers/daprd.ts";
 import { eventOf } from "../test/servers/events.ts";
 import { freePort } from "../test/servers/ports.ts";
 import { createDatabase, query } from "../test/servers/postgres.ts";
 import { type Server, serverDir, startServer } from "../test/servers/process.ts";
-import { jwtSecret } from "../test/servers/service.ts";
+import { jwtSecret, nodeCommand, serviceCommand } from "../test/servers/service.ts";
 import { bearer } from "../test/servers/token.ts";
 import type { Post } from "./load.ts";
 import { follow } from "./log-lines.ts";
@@ -65,7 +64,7 @@ interface App {
   readonly ready: string;
 }
 
-const node = (...file: string[]) => [process.execPath, join(repositoryRoot, ...file)];
+const peers = join(import.meta.dirname, "peers");
 
 /** One worker, as a container has. */
 const uvicorn = (module: string, port: number) => [
@@ -82,7 +81,7 @@ interface LogLine {
 }
 
 const notificationService = {
-  subscriber: () => ({ command: node("apps", "notification-service", "src", "server.ts"), ready: probes.readiness }),
+  subscriber: () => ({ command: serviceCommand("notification-service"), ready: probes.readiness }),
   read: (text: string) => {
     if (!text.includes('"outcome":"told"')) return undefined;
     const { time, msg, type, taskId } = JSON.parse(text) as LogLine;
@@ -93,7 +92,7 @@ const notificationService = {
 const programs: Readonly<Record<PeerName, Programs>> = {
   "event-flow": {
     backend: (_port, url) => ({
-      command: node("apps", "backend", "src", "server.ts"),
+      command: serviceCommand("backend"),
       env: { DATABASE_URL: url },
       ready: probes.readiness,
     }),
@@ -101,7 +100,7 @@ const programs: Readonly<Record<PeerName, Programs>> = {
   },
   "in-request": {
     backend: (_port, url) => ({
-      command: node("bench", "peers", "in-request", "server.ts"),
+      command: nodeCommand(peers, "in-request", "server.ts"),
       env: { DATABASE_URL: url },
       ready: probes.readiness,
     }),
@@ -121,7 +120,7 @@ const programs: Readonly<Record<PeerName, Programs>> = {
     },
   },
   limit: {
-    subscriber: () => ({ command: node("bench", "peers", "subscriber.ts"), ready: "/" }),
+    subscriber: () => ({ command: nodeCommand(peers, "subscriber.ts"), ready: "/" }),
     read: (text) => {
       const [, at, title] = /^(\d+) (.+)$/.exec(text) ?? [];
       return at === undefined || title === undefined ? undefined : [title, Number(at)];

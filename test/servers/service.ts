@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { waitFor } from "../tools/progress.ts";
@@ -26,13 +27,22 @@ export interface Service {
   resume(): void;
 }
 
-export const apps = join(import.meta.dirname, "..", "..", "apps");
+const apps = join(import.meta.dirname, "..", "..", "apps");
+
+/** The command that runs a program as the services' containers do: with what their Dockerfile tells Node. */
+export function nodeCommand(...file: string[]): readonly string[] {
+  const dockerfile = readFileSync(join(apps, "Dockerfile"), "utf8");
+  const [, ...args] = JSON.parse(/^CMD (\[.*\])$/m.exec(dockerfile)?.[1] ?? "[]") as string[];
+  return [process.execPath, ...args.slice(0, -1), join(...file)];
+}
+
+export const serviceCommand = (folder: string, entry = "src/server.ts") => nodeCommand(apps, folder, entry);
 
 /** The key that signs tests' bearer tokens. */
 export const jwtSecret = "0123456789abcdef0123456789abcdef";
 
-function spawnService(folder: string, env: Readonly<Record<string, string>>, entry = "src/server.ts"): ChildProcess {
-  const [program, ...args] = [...dieWithParent, process.execPath, join(apps, folder, entry)];
+function spawnService(folder: string, env: Readonly<Record<string, string>>, entry?: string): ChildProcess {
+  const [program, ...args] = [...dieWithParent, ...serviceCommand(folder, entry)];
   return spawn(program, args, { env, stdio: ["ignore", "pipe", "pipe"] });
 }
 

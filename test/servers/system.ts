@@ -8,7 +8,7 @@ import type { Backing } from "./manifests.ts";
 import { freePort } from "./ports.ts";
 import { createDatabase, type Postgres, startPostgres } from "./postgres.ts";
 import { type Server, serverDir, startServer } from "./process.ts";
-import { apps, jwtSecret } from "./service.ts";
+import { jwtSecret, serviceCommand } from "./service.ts";
 import { startValkey, type Valkey } from "./valkey.ts";
 
 /** A service of the stack as a process that can be started again, as its container is. */
@@ -66,7 +66,7 @@ async function startApp(
     name,
     dir: serverDir(name),
     log,
-    command: [process.execPath, join(apps, name, "src", "server.ts")],
+    command: serviceCommand(name),
     env: { PORT: String(port), JWT_SECRET: jwtSecret, NODE_ENV: "production", ...env },
     timeoutSeconds: 90,
     ready: async () => ((await fetch(`${url}${probes.liveness}`)).ok ? true : undefined),

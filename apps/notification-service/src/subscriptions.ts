@@ -102,6 +102,7 @@ class Tries {
 }
 
 function subscribe(scope: App, { dapr, tries }: { dapr: DaprClient; tries: Tries }, type: EventType): void {
+  const schema = cloudEventSchema(type);
   scope.post(
     route(type),
     {
@@ -135,7 +136,7 @@ function subscribe(scope: App, { dapr, tries }: { dapr: DaprClient; tries: Tries
         return success;
       };
 
-      const result = read(type, body);
+      const result = read(type, schema, body);
       if (!result.success) {
         const issues = result.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`);
         return giveUp({ eventId: eventId(body), type }, `It does not follow its schema: ${issues.join("; ")}`);
@@ -198,7 +199,10 @@ function subscribeToDeadLetters(scope: App, dapr: DaprClient): void {
 
 /** The sidecar says where a message is in the broker; of a dead letter, where it was before. */
 function originOf(headers: FastifyRequest["headers"], byDefault: string, id: string = randomUUID()): Origin {
-  const header = (name: string) => z.string().safeParse(headers[name]).data;
+  const header = (name: string) => {
+    const value = headers[name];
+    return typeof value === "string" ? value : undefined;
+  };
   const { topic, partition, offset } = {
     topic: header("__topic") ?? byDefault,
     partition: header("__partition"),
@@ -211,13 +215,15 @@ type Read<T extends EventType> =
   { success: true; event: CloudEvent<T>; message: string } | { success: false; error: z.ZodError };
 
 /** Checks a delivered CloudEvent against the contract, and words what its user is told. */
-function read<T extends EventType>(type: T, body: unknown): Read<T> {
-  const { success, data: event, error } = cloudEventSchema(type).safeParse(body);
+function read<T extends EventType>(type: T, schema: z.ZodType<CloudEvent<T>>, body: unknown): Read<T> {
+  const { success, data: event, error } = schema.safeParse(body);
   return success ? { success, event, message: messages[type](event.data) } : { success, error };
 }
 
+const identifiedSchema = z.object({ id: z.string() });
+
 function eventId(body: unknown): string | undefined {
-  return z.object({ id: z.string() }).safeParse(body).data?.id;
+  return identifiedSchema.safeParse(body).data?.id;
 }
 
 /** daprd shows the token of `dapr.io/app-token-secret` with each call to its app. */

@@ -9,6 +9,7 @@ export const userIdSchema = z.uuid().toLowerCase().describe("The user's id, the 
 export const bearerSecurity = [{ bearer: [] }];
 
 const claimsSchema = z.object({ sub: z.string() });
+const ownerSchema = z.object({ user_id: z.string() });
 
 /** An `onRequest` hook for routes under `{user_id}`: lets in only a bearer token of that very user. */
 export async function requireOwner(request: FastifyRequest): Promise<void> {
@@ -20,7 +21,7 @@ export async function requireOwner(request: FastifyRequest): Promise<void> {
     throw new HttpError(401, "A valid bearer token is required", { cause: error });
   }
   const { sub } = claimsSchema.parse(claims);
-  const { user_id: userId } = z.object({ user_id: z.string() }).parse(request.params);
+  const { user_id: userId } = ownerSchema.parse(request.params);
   if (sub.toLowerCase() !== userId.toLowerCase()) {
     throw new HttpError(403, "The bearer token is another user's");
   }

@@ -12,6 +12,7 @@ export const versions = {
   pulumi: "3.252.0",
   pulumiKubernetes: "4.25.0",
   minikube: "1.38.1",
+  toxiproxy: "2.5.0",
 } as const;
 
 const sources = join(import.meta.dirname, "go");
@@ -190,6 +191,11 @@ export const daprControlPlaneParts = ["operator", "injector", "sentry", "placeme
 /** The programs of Dapr's control plane, and its Helm chart with the CRDs in `charts/dapr`. */
 export const daprControlPlane = daprTool("dapr-control-plane", 285, daprControlPlaneParts, (source, dir) => {
   cpSync(join(source, "charts"), join(dir, "charts"), { recursive: true });
+});
+
+/** The proxy that breaks connections, for `make chaos`, which builds it when it's needed: its program is called `server`. */
+export const toxiproxy = goTool("toxiproxy", versions.toxiproxy, 15, {
+  packages: ["github.com/Shopify/toxiproxy/v2/cmd/server"],
 });
 
 /** In the order of their need: what a cluster's first steps wait for comes first. */

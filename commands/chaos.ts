@@ -47,8 +47,8 @@ await main(async () => {
   print(`seed ${seed}, logs in ${logs}`);
   const outcome = await runChaos({
     ...{ seed, logs, only: values.only },
-    ...{ alone: 3, pairs: 20, kills: count("kills"), stormPauseMs: [1_000, 3_000] },
-    ...{ rate: 60, users: 24, holdSeconds: 20 },
+    ...{ alone: 2, pairs: 10, kills: count("kills"), stormPauseMs: [1_000, 3_000] },
+    ...{ rate: 40, users: 20, holdSeconds: 20 },
     signal: AbortSignal.any([end, interrupted.signal]),
   });
   print(`\n${table(outcome.rows)}`);

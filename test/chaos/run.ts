@@ -132,7 +132,8 @@ async function play(acts: readonly Act[], { stage, load, notificationLogs, signa
       await fault.inflict(stage, chance);
       await noted({ fault: fault.name, kills: fault.kills, begun, ended: Date.now() }, recoverySeconds);
     });
-    await sleep(1_000);
+    // What came in meanwhile is the fault's own, not the next one's.
+    await recovered(Date.now(), calmSeconds, { stage, load, notificationLogs }).catch(() => undefined);
   }
   const storm = acts.filter(({ pauseMs }) => pauseMs !== undefined);
   if (storm.length === 0 || signal?.aborted) return { occurrences, unrecovered };

@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 NODE := PATH="$(CURDIR)/node_modules/.bin:$$PATH" node
 
-.PHONY: up down flow test check e2e rehearse tools
+.PHONY: up down flow test check e2e rehearse chaos tools
 
 up: node_modules    ## everything from nothing, ending with an event followed through it
 	@$(NODE) commands/up.ts
@@ -24,6 +24,9 @@ e2e: node_modules   ## the tests on a cluster of our own
 
 rehearse: node_modules ## stack prod, against stand-ins of the clouds
 	@$(NODE) commands/test.ts rehearse
+
+chaos: node_modules ## kill every part under load, 500 times; OPTIONS="--seed 1 --kills 100" and others in commands/chaos.ts
+	@$(NODE) commands/chaos.ts $(OPTIONS)
 
 tools: node_modules ## build the tools of a machine without Minikube
 	@$(NODE) test/tools/build.ts

@@ -30,7 +30,7 @@ export async function readTopics(brokers: string, log: string): Promise<Topics> 
   const script = `
     exec java -Xmx256m -XX:+UseSerialGC -XX:-UsePerfData -cp '/opt/kafka/libs/*' \\
       org.apache.kafka.tools.consumer.ConsoleConsumer --bootstrap-server ${brokers} --group ${randomUUID()} \\
-      --include 'task-events\\..*' --from-beginning --timeout-ms 6000 \\
+      --include 'task-events\\..*' --from-beginning --timeout-ms 3000 \\
       --formatter-property print.partition=true --formatter-property print.offset=true > /mnt/messages
   `;
   const dir = serverDir("consumer");

@@ -145,9 +145,9 @@ function step(name: string, file: (stage: Stage) => string): Fault {
       const hour = clockStepMs / 1_000;
       for (const offset of chance.shuffle([hour, -hour])) {
         setClock(file(stage), offset);
-        await sleep(3_000);
+        await sleep(2_000);
         setClock(file(stage), 0);
-        await sleep(3_000);
+        await sleep(2_000);
       }
     },
   };

@@ -114,7 +114,7 @@ export function startLoad(options: LoadOptions): Load {
       const task: Task = { id: made, version: 1, title, completed: false };
       for (const method of lifeOf(chance)) {
         await pace();
-        if (stopped || !(await next(task, method))) break;
+        if (!(await next(task, method))) break;
       }
     }
   };
@@ -162,7 +162,7 @@ class Client {
   /** Asks once; a backend that doesn't take the connection is passed over. Resolves to why, if there was no answer. */
   async ask(method: string, path: string, body?: object): Promise<Answered | string> {
     let problem = "";
-    for (const _ of this.#options.backends) {
+    for (let left = this.#options.backends.length; left > 0; left -= 1) {
       try {
         return await this.#call(method, path, body);
       } catch (error) {

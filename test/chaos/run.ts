@@ -32,7 +32,8 @@ export interface ChaosOptions extends Plan {
 export interface Outcome {
   readonly violations: readonly Violation[];
   readonly rows: readonly Row[];
-  readonly evidence: Evidence;
+  /** How many processes were killed. */
+  readonly kills: number;
   readonly durationMs: number;
 }
 
@@ -92,7 +93,8 @@ export async function runChaos(options: ChaosOptions): Promise<Outcome> {
       return { requests, tasks, outbox, ...topics, handlings, givenUp };
     });
     const violations = [...verify(evidence), ...unrecovered];
-    return { violations, rows: rowsOf(occurrences, evidence), evidence, durationMs: performance.now() - begun };
+    const kills = occurrences.reduce((sum, occurrence) => sum + occurrence.kills, 0);
+    return { violations, rows: rowsOf(occurrences, evidence), kills, durationMs: performance.now() - begun };
   } finally {
     await supervisor.stop();
     await system?.stop();

@@ -21,7 +21,7 @@ interface Watched {
 export class Supervisor {
   readonly #watched: Watched[] = [];
   readonly #loops: Promise<void>[] = [];
-  #stopped = false;
+  readonly #stopping = new AbortController();
 
   /** From now on sees to a server. */
   watch(server: Server, health?: string): void {
@@ -48,13 +48,13 @@ export class Supervisor {
   }
 
   async stop(): Promise<void> {
-    this.#stopped = true;
+    this.#stopping.abort();
     await Promise.all(this.#loops);
   }
 
   async #keepUp(watched: Watched): Promise<void> {
     const { server } = watched;
-    while (!this.#stopped) {
+    while (!this.#stopping.signal.aborted) {
       if (watched.held || server.isRunning()) {
         await sleep(100);
         continue;
@@ -73,8 +73,9 @@ export class Supervisor {
   async #probe({ server, health }: Watched): Promise<void> {
     if (health === undefined) return;
     let failures = 0;
-    while (!this.#stopped) {
-      for (let waited = 0; waited < probe.periodMs && !this.#stopped; waited += 500) await sleep(500);
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
+      await sleep(probe.periodMs, undefined, { signal }).catch(() => undefined);
       failures = !server.isRunning() || (await isHealthy(health)) ? 0 : failures + 1;
       if (failures < probe.failures) continue;
       say(`    ${server.name} hung, and is restarted`);

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { setClock } from "../servers/clock.ts";
 import type { Server } from "../servers/process.ts";
 import type { SmallDisk } from "../servers/small-disk.ts";
-import type { BackingServer, System } from "../servers/system.ts";
+import type { BackingServer, Pod, System } from "../servers/system.ts";
 import type { Toxiproxy } from "../servers/toxiproxy.ts";
 import { waitFor } from "../tools/progress.ts";
 import { clockStepMs } from "./notification-log.ts";
@@ -163,20 +163,23 @@ const fullDisk: Fault = {
   },
 };
 
-/** Each pod ends as in a cluster, and its successor is ready before the next one's turn. */
+/** Each pod ends as in a cluster, and its successor is ready before the next one's turn; both services at a time. */
 const rollServices: Fault = {
   name: "rolling restart: services",
   kills: 0,
   inflict: async ({ system, supervisor }) => {
-    for (const { app, daprd } of Object.values(system.pods).flat()) {
-      await supervisor.without(app, () =>
-        supervisor.without(daprd, async () => {
-          await Promise.all([app.terminate(), daprd.terminate()]);
-          await Promise.all([app.start(), daprd.start()]);
-        }),
-      );
-      await system.ready();
-    }
+    const roll = async (pods: readonly Pod[]) => {
+      for (const { app, daprd } of pods) {
+        await supervisor.without(app, () =>
+          supervisor.without(daprd, async () => {
+            await Promise.all([app.terminate(), daprd.terminate()]);
+            await Promise.all([app.start(), daprd.start()]);
+          }),
+        );
+        await system.ready();
+      }
+    };
+    await Promise.all(Object.values(system.pods).map(roll));
   },
 };
 

@@ -2,7 +2,9 @@ import { readdirSync, readFileSync } from "node:fs";
 import { cpus, release, totalmem } from "node:os";
 import { join } from "node:path";
 import { seconds } from "../tools/progress.ts";
+import { locate } from "../servers/locate.ts";
 import { versions } from "../tools/go-tools.ts";
+import { kafkaVersion } from "../tools/root-filesystems.ts";
 import type { Request } from "./load-log.ts";
 import type { Handling } from "./notification-log.ts";
 import type { Violation } from "./verify.ts";
@@ -96,6 +98,20 @@ export function table(rows: readonly Row[]): string {
   return [head, rule, ...body].join("\n");
 }
 
+/** The versions of the programs under test. */
+function versionsOfAll(): string {
+  const installed = readFileSync(join(locate().root, "var", "lib", "dpkg", "status"), "utf8");
+  const debian = (name: string) =>
+    new RegExp(`^Package: ${name}\n(?:.+\n)*?Version: (.+)$`, "m").exec(installed)?.[1] ?? "";
+  return [
+    `Node ${process.versions.node}`,
+    `Dapr ${versions.dapr}`,
+    `Kafka ${kafkaVersion}`,
+    `PostgreSQL ${debian("postgresql-17")}`,
+    `Valkey ${debian("valkey-server")}`,
+  ].join(", ");
+}
+
 /** A run's report in Markdown. */
 export function report(run: {
   readonly seed: number;
@@ -109,7 +125,7 @@ export function report(run: {
 
 ${new Date().toISOString()}, seed ${seed}, ${(durationMs / 60_000).toFixed(1)} min.
 ${processors.length} × ${processors[0]?.model ?? "an unknown processor"}, ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release()}.
-Node ${process.versions.node}, Dapr ${versions.dapr}, Kafka, PostgreSQL and Valkey as in test/tools/root-filesystems.ts.
+${versionsOfAll()}.
 
 ${table(rows)}
 

@@ -80,7 +80,10 @@ function lastBytes(file: string, count: number): string {
 }
 
 export interface Fault {
+  /** What the report calls it. */
   readonly name: string;
+  /** What it's called while it's done. @default its name */
+  readonly title?: string;
   /** How many processes it kills. */
   readonly kills: number;
   /** Does it; resolves when it's over, and the system is left to recover. */
@@ -220,6 +223,7 @@ export function pair(chance: Random): Fault {
   const both = [kill(first), chance.pick([kill, freeze])(second)];
   return {
     name: "pairs of kills and freezes",
+    title: both.map(({ name }) => name).join(" and "),
     kills: both.reduce((sum, fault) => sum + fault.kills, 0),
     inflict: async (stage, chance) => {
       await Promise.all(both.map((fault) => fault.inflict(stage, chance)));

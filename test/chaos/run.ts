@@ -130,7 +130,7 @@ async function play(acts: readonly Act[], { stage, load, notificationLogs, signa
     if (signal?.aborted) break;
     const begun = Date.now();
     kills += fault.kills;
-    await step(`${fault.name} (${kills} of ${killsInAll} kills)`, async () => {
+    await step(`${fault.title ?? fault.name} (${kills} of ${killsInAll} kills)`, async () => {
       await fault.inflict(stage, chance);
       await noted({ fault: fault.name, kills: fault.kills, begun, ended: Date.now() }, recoverySeconds);
     });

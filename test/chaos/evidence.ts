@@ -1,6 +1,6 @@
 /** Gathers what the verifier compares, from the database and from the broker. */
 import { randomUUID } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { type EventType, eventTypes, topic } from "@event-flow/events";
 import { z } from "zod";
@@ -36,7 +36,9 @@ export async function readTopics(brokers: string, log: string): Promise<Topics> 
   const dir = serverDir("consumer");
   const [program = "", ...args] = insideRoot(dir, script);
   await run(program, args, { log });
-  return topicsFrom(readFileSync(join(dir, "messages"), "utf8"));
+  const output = readFileSync(join(dir, "messages"), "utf8");
+  rmSync(dir, { recursive: true });
+  return topicsFrom(output);
 }
 
 const eventSchema = z.object({

@@ -115,45 +115,52 @@ async function play(acts: readonly Act[], { stage, load, notificationLogs, signa
   const unrecovered: Violation[] = [];
   const killsInAll = killsOf(acts);
   let kills = 0;
-  const noted = async (occurrence: Omit<Occurrence, "recovered">, timeoutSeconds: number) => {
-    const { ended, fault } = occurrence;
+  const recovery = (ended: number, timeoutSeconds: number) =>
+    recovered(ended, timeoutSeconds, { stage, load, notificationLogs });
+  /** Does something to the system and waits for its recovery; what goes wrong in it is a violation. */
+  const note = async (fault: string, timeoutSeconds: number, inflict: () => Promise<number>): Promise<void> => {
+    const begun = Date.now();
+    let ended = begun;
+    let killed = 0;
+    let recoveredAt: number | undefined;
     try {
-      const at = await recovered(ended, timeoutSeconds, { stage, load, notificationLogs });
-      occurrences.push({ ...occurrence, recovered: at });
-      say(`    recovered after ${seconds(at - ended)}`);
+      killed = await inflict();
+      ended = Date.now();
+      recoveredAt = await recovery(ended, timeoutSeconds);
+      say(`    recovered after ${seconds(recoveredAt - ended)}`);
     } catch (error) {
-      occurrences.push({ ...occurrence, recovered: undefined });
       unrecovered.push({ kind: "not recovered", text: `${fault}: ${(error as Error).message}` });
     }
+    occurrences.push({ fault, kills: killed, begun, ended, recovered: recoveredAt });
   };
   for (const { fault, chance } of acts.filter(({ pauseMs }) => pauseMs === undefined)) {
     if (signal?.aborted) break;
-    const begun = Date.now();
     kills += fault.kills;
-    await step(`${fault.title ?? fault.name} (${kills} of ${killsInAll} kills)`, async () => {
-      await fault.inflict(stage, chance);
-      await noted({ fault: fault.name, kills: fault.kills, begun, ended: Date.now() }, recoverySeconds);
-    });
+    await step(`${fault.title ?? fault.name} (${kills} of ${killsInAll} kills)`, () =>
+      note(fault.name, recoverySeconds, async () => {
+        await fault.inflict(stage, chance);
+        return fault.kills;
+      }),
+    );
     // What came in meanwhile is the fault's own, not the next one's.
-    await recovered(Date.now(), calmSeconds, { stage, load, notificationLogs }).catch(() => undefined);
+    await recovery(Date.now(), calmSeconds).catch(() => undefined);
   }
   const storm = acts.filter(({ pauseMs }) => pauseMs !== undefined);
   if (storm.length === 0 || signal?.aborted) return { occurrences, unrecovered };
-  const begun = Date.now();
-  let stormKills = 0;
-  await step(`a storm of ${storm.length} kills`, async () => {
-    for (const { fault, chance, pauseMs } of storm) {
-      if (signal?.aborted) break;
-      await fault.inflict(stage, chance);
-      kills += 1;
-      stormKills += 1;
-      if (stormKills % 20 === 0)
-        say(`    ${kills} of ${killsInAll} kills, ${load.acknowledgements.length} changes acknowledged`);
-      await sleep(pauseMs);
-    }
-  });
-  await step("calm after the storm", () =>
-    noted({ fault: "storm of kills", kills: stormKills, begun, ended: Date.now() }, calmSeconds),
+  await step(`a storm of ${storm.length} kills, and the calm after it`, () =>
+    note("storm of kills", calmSeconds, async () => {
+      let killed = 0;
+      for (const { fault, chance, pauseMs } of storm) {
+        if (signal?.aborted) break;
+        await fault.inflict(stage, chance);
+        killed += 1;
+        if (killed % 20 === 0) {
+          say(`    ${kills + killed} of ${killsInAll} kills, ${load.acknowledgements.length} changes acknowledged`);
+        }
+        await sleep(pauseMs);
+      }
+      return killed;
+    }),
   );
   return { occurrences, unrecovered };
 }

@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 NODE := PATH="$(CURDIR)/node_modules/.bin:$$PATH" node
 
-.PHONY: up down flow test check e2e rehearse try bench tools
+.PHONY: up down flow test check e2e rehearse chaos try bench tools
 
 up: node_modules    ## everything from nothing, ending with an event followed through it
 	@$(NODE) commands/up.ts
@@ -25,12 +25,15 @@ e2e: node_modules   ## the tests on a cluster of our own
 rehearse: node_modules ## stack prod, against stand-ins of the clouds
 	@$(NODE) commands/test.ts rehearse
 
+chaos: node_modules ## kill every part under load, 500 times; OPTIONS="--seed 1 --kills 100" and others in commands/chaos.ts
+	@$(NODE) commands/chaos.ts $(OPTIONS)
+
 try: node_modules   ## the event flow without a cluster, as processes, until Ctrl-C
 	@$(NODE) commands/try.ts
 
-# BENCH=--quick tries it in two minutes
+# OPTIONS="--quick" tries it in two minutes
 bench: node_modules ## measure side by side with what else could be, into bench/results
-	@$(NODE) commands/bench.ts --profile $(BENCH)
+	@$(NODE) commands/bench.ts --profile $(OPTIONS)
 
 tools: node_modules ## build the tools of a machine without Minikube
 	@$(NODE) test/tools/build.ts

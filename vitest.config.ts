@@ -27,6 +27,8 @@ export default defineConfig({
         },
       },
       { test: { name: "cluster", include: ["test/cluster/*.test.ts"], maxWorkers } },
+      // By itself: it takes all of a small machine.
+      { test: { name: "chaos", include: ["test/chaos/*.test.ts"], fileParallelism: false } },
       // One story, told in order: what fails makes what follows meaningless.
       {
         test: {

@@ -2,18 +2,22 @@ import { randomUUID } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, readdirSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { components, eventTypes, secrets, services, topic } from "@event-flow/events";
+import { components, eventTypes, secrets, type ServiceIdentity, services, topic } from "@event-flow/events";
 import { execa } from "execa";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parse, stringify } from "yaml";
 import { ownWorkspace, type Workspace } from "../../commands/workspace.ts";
 import { repositoryRoot } from "../../components/content-tag.ts";
+import { startLoad } from "../chaos/load.ts";
+import { readLoadLog, requestsOf } from "../chaos/load-log.ts";
+import { verify } from "../chaos/verify.ts";
 import { destroy, down, up } from "../cluster/cluster.ts";
 import { layout } from "../cluster/layout.ts";
 import { ControlGroup } from "../cluster/processes.ts";
 import { say, seconds, waitFor } from "../tools/progress.ts";
 import { capture } from "../tools/run.ts";
 import { type Client, connect, eventLog, forward, kubectl } from "./access.ts";
+import { clusterEvidence, jwtSecretOf } from "./evidence.ts";
 
 /** What the tests of one stack have in common: they run in the order in which they stand, on one cluster. */
 const cluster = layout("test");
@@ -360,6 +364,38 @@ describe("stack dev", () => {
     } finally {
       client.close();
     }
+  });
+
+  test("keeps every change and its event while pods and the broker are deleted under load", async () => {
+    const address = async ({ name }: ServiceIdentity) =>
+      `http://${await kubectl(workspace, "get", "service", name, "--output=jsonpath={.spec.clusterIP}")}`;
+    const dir = mkdtempSync(join(tmpdir(), "event-flow-chaos-"));
+    const log = join(dir, "load.log");
+    const backend = await address(services.backend);
+    const jwtSecret = await jwtSecretOf(workspace);
+    // So many users that each is told no more than is kept.
+    const load = startLoad({ log, backends: [backend, backend], seed: 1, rate: 20, users: 48, jwtSecret });
+    const force = ["--force", "--grace-period=0"];
+    for (const options of [[], force]) {
+      for (const pod of ["--selector=app=backend", "--selector=app=notification-service", "kafka-0"]) {
+        await new Promise((resolve) => setTimeout(resolve, 3_000));
+        await kubectl(workspace, "delete", "pod", pod, ...options);
+        for (const workload of ["deployment/backend", "deployment/notification-service", "statefulset/kafka"]) {
+          await kubectl(workspace, "rollout", "status", workload, "--timeout=120s");
+        }
+      }
+    }
+    await load.stop();
+    const requests = requestsOf(readLoadLog(log));
+    const notifications = await address(services.notificationService);
+    const evidence = await waitFor("every change to be told", 120, async () => {
+      const found = await clusterEvidence(workspace, { requests, notifications });
+      return verify(found).some(({ kind }) => kind === "lost" || kind === "not published") ? undefined : found;
+    });
+    expect(verify(evidence)).toEqual([]);
+    const acknowledged = requests.filter(({ acknowledgedAt }) => acknowledgedAt !== undefined);
+    expect(acknowledged.length).toBeGreaterThan(500);
+    rmSync(dir, { recursive: true });
   });
 
   test("is not changed by another `up`", async () => {

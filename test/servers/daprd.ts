@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { services } from "@event-flow/events";
 import { stringify } from "yaml";
 import { locate } from "./locate.ts";
-import { type Backing, localManifests } from "./manifests.ts";
+import { type Backing, localManifests, shutdownFlags } from "./manifests.ts";
 import { freePort } from "./ports.ts";
 import { type LogOption, type Server, serverDir, startServer } from "./process.ts";
 
@@ -66,6 +66,7 @@ export async function startDaprd(options: DaprdOptions): Promise<Daprd> {
       "--enable-metrics=false",
       `--config=${configuration}`,
       `--resources-path=${resources}`,
+      ...(await shutdownFlags(appId)),
     ],
     env: {
       ...(apiToken !== undefined && { DAPR_API_TOKEN: apiToken }),

@@ -1,6 +1,6 @@
 /**
- * Runs the program as stack dev, with nothing made, and prints the manifests that its sidecars load, as JSON. A process of
- * its own, as Pulumi's runtime is one for each process.
+ * Runs the program as stack dev, with nothing made, and prints as JSON the manifests that its sidecars load, and the
+ * Deployments, whose pods tell Dapr's injector how they run. A process of its own, as Pulumi's runtime is one for each process.
  */
 import * as pulumi from "@pulumi/pulumi";
 import { print } from "../tools/progress.ts";
@@ -9,5 +9,11 @@ import { run } from "../unit/support/pulumi.ts";
 
 pulumi.runtime.setAllConfig({ ...devConfig, "event-flow:broker": "kafka" });
 const { resources } = await run(() => import("../../index.ts"));
-const manifests = resources.filter(({ type }) => type.startsWith("kubernetes:dapr.io/")).map(({ inputs }) => inputs);
-print(JSON.stringify(manifests));
+const inputsOf = (type: string) =>
+  resources.filter((resource) => resource.type.startsWith(type)).map(({ inputs }) => inputs);
+print(
+  JSON.stringify({
+    manifests: inputsOf("kubernetes:dapr.io/"),
+    deployments: inputsOf("kubernetes:apps/v1:Deployment"),
+  }),
+);

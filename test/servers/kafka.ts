@@ -1,9 +1,9 @@
 import { once } from "node:events";
-import { writeFileSync } from "node:fs";
+import { chownSync, mkdirSync, writeFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { freePort } from "./ports.ts";
-import { insideRoot, type LogOption, type Server, serverDir, startServer } from "./process.ts";
+import { insideRoot, type LogOption, type Server, serverDir, startServer, unprivileged } from "./process.ts";
 
 export interface Kafka extends Server {
   readonly brokers: string;
@@ -44,6 +44,8 @@ export interface KafkaOptions extends LogOption {
   readonly port?: number;
   /** The port that clients are sent on to, where something is in between. @default its own */
   readonly advertised?: number;
+  /** Mounts a disk of its own for its data, and resolves to the command that leads to where it's mounted. @default none */
+  readonly disk?: ((dataDir: string) => Promise<readonly string[]>) | undefined;
 }
 
 /** One Kafka node, broker and controller at once, that makes topics as they are used. */
@@ -68,16 +70,20 @@ export async function startKafka(options: KafkaOptions = {}): Promise<Kafka> {
   };
   writeFileSync(join(dir, "server.properties"), properties(settings));
   const script = `
-    if [ ! -d /mnt/data ]; then
+    if [ ! -f /mnt/data/meta.properties ]; then
       ${java()} kafka.tools.StorageTool format --standalone -t MkU3OEVBNTcwNTJENDM2Qk -c /mnt/server.properties
     fi
     exec ${java({ measured })} kafka.Kafka /mnt/server.properties
   `;
+  const dataDir = join(dir, "data");
+  mkdirSync(dataDir);
+  chownSync(dataDir, unprivileged, unprivileged);
+  const wrapper = (await options.disk?.(dataDir)) ?? [];
   const server = await startServer({
     name: "Kafka",
     dir,
     log,
-    command: insideRoot(dir, script),
+    command: [...wrapper, ...insideRoot(dir, script)],
     timeoutSeconds: 120,
     ready: () => answers(connect(port, "127.0.0.1"), "connect"),
   });

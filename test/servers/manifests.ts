@@ -17,14 +17,36 @@ const manifestSchema = z.looseObject({
 /** What a sidecar loads, as the program emits it. */
 export type Manifest = z.infer<typeof manifestSchema>;
 
-let emitted: Promise<readonly Manifest[]> | undefined;
+const emittedSchema = z.object({
+  manifests: z.array(manifestSchema),
+  deployments: z.array(
+    z.object({
+      spec: z.object({
+        template: z.object({ metadata: z.object({ annotations: z.record(z.string(), z.string()) }) }),
+      }),
+    }),
+  ),
+});
+
+let emitted: Promise<z.infer<typeof emittedSchema>> | undefined;
 
 /** What the program emits for the sidecars of stack dev. */
-function emittedManifests(): Promise<readonly Manifest[]> {
+function emittedForSidecars(): Promise<z.infer<typeof emittedSchema>> {
   emitted ??= capture(process.execPath, [join(import.meta.dirname, "emit.ts")]).then((output) =>
-    z.array(manifestSchema).parse(JSON.parse(output)),
+    emittedSchema.parse(JSON.parse(output)),
   );
   return emitted;
+}
+
+/** How a sidecar ends, as its pod's annotations say and the injector passes on. */
+export async function shutdownFlags(appId: string): Promise<readonly string[]> {
+  const { deployments } = await emittedForSidecars();
+  const annotations = deployments.map(({ spec }) => spec.template.metadata.annotations);
+  const own = annotations.find((each) => each["dapr.io/app-id"] === appId);
+  return ["block-shutdown-duration", "graceful-shutdown-seconds"].flatMap((name) => {
+    const value = own?.[`dapr.io/${name}`];
+    return value === undefined ? [] : [`--dapr-${name}=${value}`];
+  });
 }
 
 /** Where this machine has what the manifests speak of. What is left out has no Component. */
@@ -52,7 +74,7 @@ export async function localManifests({ brokers, valkey }: Backing): Promise<read
       throw new Error(`Nothing is known of the key ${key} of the secret ${name}`);
     return { name: item.name, value: secretValues.get(`${name}/${key}`) };
   };
-  return (await emittedManifests()).flatMap((manifest) => {
+  return (await emittedForSidecars()).manifests.flatMap((manifest) => {
     const metadata = manifest.spec.metadata?.map(localItem);
     if (metadata?.some(({ value }) => value === undefined)) return [];
     return [manifestSchema.parse({ ...manifest, spec: { ...manifest.spec, metadata } })];

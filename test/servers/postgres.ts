@@ -1,9 +1,13 @@
+import { join } from "node:path";
 import pg from "pg";
+import { clockFrom, preloadClock, setClock } from "./clock.ts";
 import { freePort } from "./ports.ts";
 import { insideRoot, type LogOption, type Server, serverDir, startServer } from "./process.ts";
 
 export interface Postgres extends Server {
   readonly port: number;
+  /** What sets its clock, if it has its own. */
+  readonly clock: string;
   /** The URL of a database, as who is sent through another port reaches it. */
   url(database: string, port?: number): string;
 }
@@ -18,33 +22,43 @@ export function databaseUrl(port: number, database: string): string {
 export interface PostgresOptions extends LogOption {
   /** Whether its settings are the defaults: a commit waits for the disk, as only a crash of the machine demands. */
   readonly durable?: boolean;
+  /** Whether its clock can be set. */
+  readonly ownClock?: boolean;
 }
 
 /** PostgreSQL with a superuser `tasks`, who has to give a password. */
-export async function startPostgres({ log, durable = false }: PostgresOptions = {}): Promise<Postgres> {
+export async function startPostgres({
+  log,
+  durable = false,
+  ownClock = false,
+}: PostgresOptions = {}): Promise<Postgres> {
   const port = await freePort();
   const dir = serverDir("postgres");
   const bin = "/usr/lib/postgresql/17/bin";
   const settings = durable ? "" : "-c fsync=off -c autovacuum_naptime=1s";
+  const clock = join(dir, "clock");
+  setClock(clock, 0);
   const script = `
     if [ ! -d /mnt/data ]; then
       echo ${postgresPassword} > /mnt/password
       ${bin}/initdb -D /mnt/data -U tasks --auth=scram-sha-256 --pwfile=/mnt/password --no-sync --locale=C -E UTF8
     fi
-    exec ${bin}/postgres -D /mnt/data -p ${port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= ${settings}
+    exec ${ownClock ? `env ${preloadClock} ` : ""}${bin}/postgres -D /mnt/data -p ${port} \\
+      -c listen_addresses=127.0.0.1 -c unix_socket_directories= ${settings}
   `;
   const server = await startServer({
     name: "PostgreSQL",
     dir,
     log,
     command: insideRoot(dir, script),
+    env: clockFrom("/mnt/clock"),
     timeoutSeconds: 60,
     ready: async () => {
       await query(port, "postgres", "select 1");
       return true;
     },
   });
-  return { ...server, port, url: (database, via = port) => databaseUrl(via, database) };
+  return { ...server, port, clock, url: (database, via = port) => databaseUrl(via, database) };
 }
 
 /** Runs one statement as the superuser. */

@@ -1,8 +1,9 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chownSync, closeSync, mkdtempSync, openSync, rmSync } from "node:fs";
+import { chownSync, closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { waitFor } from "../tools/progress.ts";
 import { tail } from "../tools/run.ts";
 import { locate } from "./locate.ts";
@@ -18,7 +19,7 @@ export interface Server {
   /** Ends it at once, as a crash would, and resolves when it's gone. Its files stay for `start` to find. */
   kill(): Promise<void>;
   /** Asks it to stop, as the kubelet does, and resolves to its exit code. After 30 s it's killed: null. */
-  terminate(): Promise<number | null>;
+  terminate(signal?: NodeJS.Signals): Promise<number | null>;
   /** Starts it again, with the same port and files, and resolves when it's ready. */
   start(): Promise<void>;
   /** Stops it from running, as an overloaded machine would, until `resume`. */
@@ -42,7 +43,7 @@ export function serverDir(name: string): string {
 export const dieWithParent = ["setpriv", "--pdeathsig", "KILL"] as const;
 
 /** The user that servers run as inside the root filesystem: PostgreSQL refuses to be root. */
-const unprivileged = 999;
+export const unprivileged = 999;
 
 /**
  * A command line that runs a shell script as an unprivileged user inside the root filesystem of the servers, with `dir` at
@@ -54,11 +55,45 @@ export function insideRoot(dir: string, script: string): readonly string[] {
   const outer = [
     `mount -t proc proc ${root}/proc`,
     `mount --rbind /dev ${root}/dev`,
-    `mount --bind ${dir} ${root}/mnt`,
+    // What a killed PostgreSQL leaves in shared memory goes with it.
+    `mount -t tmpfs tmpfs ${root}/dev/shm`,
+    `mount --rbind ${dir} ${root}/mnt`,
     // Not exec: the shell stays as the first process of its namespace, whose end takes all others with it.
     `chroot --userspec=${unprivileged}:${unprivileged} ${root} sh -ec "$0"; exit $?`,
   ].join(" && ");
   return ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", outer, script];
+}
+
+/** The processes that one started directly. */
+function children(pid: number): number[] {
+  try {
+    const listed = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8");
+    return listed.split(" ").filter(Boolean).map(Number);
+  } catch {
+    return []; // It's gone.
+  }
+}
+
+/** A process and all below it, each before what it started. */
+function family(pid: number): number[] {
+  return [pid, ...children(pid).flatMap(family)];
+}
+
+function send(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
+}
+
+/** The server's own process: the wrappers of `insideRoot` around it keep a signal to themselves. */
+function insideWrappers(pid: number): number {
+  const wrappers = ["unshare", "sh"];
+  const [child] = children(pid);
+  return child !== undefined && wrappers.includes(readFileSync(`/proc/${pid}/comm`, "utf8").trim())
+    ? insideWrappers(child)
+    : pid;
 }
 
 /** Starts a server and waits until `ready` says so. */
@@ -85,10 +120,10 @@ export async function startServer(options: {
     await gone;
   };
 
-  const terminate = async () => {
-    if (child === undefined || !isRunning()) return child?.exitCode ?? null;
+  const terminate = async (signal: NodeJS.Signals = "SIGTERM") => {
+    if (child?.pid === undefined || !isRunning()) return child?.exitCode ?? null;
     const gone = once(child, "exit");
-    child.kill("SIGTERM");
+    send(insideWrappers(child.pid), signal);
     const late = setTimeout(() => child?.kill("SIGKILL"), 30_000);
     await gone;
     clearTimeout(late);
@@ -111,7 +146,9 @@ export async function startServer(options: {
         timeoutSeconds,
         async () => {
           if (started.exitCode !== null) return `it exited with code ${started.exitCode}`;
-          return options.ready();
+          if (started.signalCode !== null) return `it was ended by ${started.signalCode}`;
+          // One that is frozen answers never.
+          return Promise.race([options.ready(), sleep(5_000, undefined, { ref: false })]);
         },
         () => tail(log),
       ).then((result) => {
@@ -132,8 +169,12 @@ export async function startServer(options: {
     kill,
     terminate,
     start,
-    pause: () => void child?.kill("SIGSTOP"),
-    resume: () => void child?.kill("SIGCONT"),
+    pause: () => {
+      for (const pid of child?.pid === undefined ? [] : family(child.pid)) send(pid, "SIGSTOP");
+    },
+    resume: () => {
+      for (const pid of child?.pid === undefined ? [] : family(child.pid)) send(pid, "SIGCONT");
+    },
     stop: async () => {
       await kill();
       rmSync(dir, { recursive: true, force: true });

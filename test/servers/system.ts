@@ -2,6 +2,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { probes, type ServiceIdentity, services } from "@event-flow/events";
 import { waitFor } from "../tools/progress.ts";
+import { clockFrom, withClock } from "./clock.ts";
 import { startDaprd, type Daprd } from "./daprd.ts";
 import { type Kafka, startKafka } from "./kafka.ts";
 import type { Backing } from "./manifests.ts";
@@ -50,24 +51,42 @@ export interface SystemOptions {
   /** Whether it's there to be measured: with a database that waits for its disk, and a broker that is compiled thoroughly. */
   readonly measured?: boolean;
   /** Between the parts: what is to be told as the address of one instead of its own. */
-  readonly via?: (part: "postgres" | "kafka" | "valkey", port: number) => Promise<number>;
+  readonly via?: (part: BackingServer, port: number) => Promise<number>;
+  /** The file that sets the services' clock; PostgreSQL then has a clock of its own, too. @default the machine's clock */
+  readonly clock?: string | undefined;
+  /** A disk of its own for the broker's data. */
+  readonly brokerDisk?: (dataDir: string) => Promise<readonly string[]>;
 }
 
+/** A server behind the services. */
+export type BackingServer = "postgres" | "kafka" | "valkey";
+
 /** The name of the database. */
-const database = "tasks";
+export const database = "tasks";
 
 async function startApp(
   { name }: ServiceIdentity,
-  options: { port: number; env: Readonly<Record<string, string>>; log: string | undefined },
+  options: {
+    port: number;
+    env: Readonly<Record<string, string>>;
+    log: string | undefined;
+    clock: string | undefined;
+  },
 ): Promise<App> {
-  const { port, env, log } = options;
+  const { port, env, log, clock } = options;
   const url = `http://127.0.0.1:${port}`;
   const server = await startServer({
     name,
     dir: serverDir(name),
     log,
-    command: serviceCommand(name),
-    env: { PORT: String(port), JWT_SECRET: jwtSecret, NODE_ENV: "production", ...env },
+    command: [...(clock === undefined ? [] : withClock()), ...serviceCommand(name)],
+    env: {
+      PORT: String(port),
+      JWT_SECRET: jwtSecret,
+      NODE_ENV: "production",
+      ...(clock !== undefined && clockFrom(clock)),
+      ...env,
+    },
     timeoutSeconds: 90,
     ready: async () => ((await fetch(`${url}${probes.liveness}`)).ok ? true : undefined),
   });
@@ -84,15 +103,18 @@ export async function startPod(
     readonly port?: number | undefined;
     /** Makes the path of a log from the name of what writes it. */
     readonly log?: (name: string) => string | undefined;
+    /** The file that sets the service's clock. */
+    readonly clock?: string | undefined;
   },
 ): Promise<Pod> {
-  const { backing, databaseUrl, log } = options;
+  const { backing, databaseUrl, log, clock } = options;
   const identity = services[service];
   const [port, httpPort] = [options.port ?? (await freePort()), await freePort()];
   // Together, as containers of a pod start: the sidecar waits for its app's port, the app goes on without the sidecar.
   const [app, daprd] = await Promise.all([
     startApp(identity, {
       port,
+      clock,
       log: log?.(identity.name),
       env: { DAPR_HTTP_PORT: String(httpPort), ...(service === "backend" && { DATABASE_URL: databaseUrl }) },
     }),
@@ -102,7 +124,7 @@ export async function startPod(
 }
 
 export async function startSystem(options: SystemOptions = {}): Promise<System> {
-  const { replicas = { backend: 1, notificationService: 1 }, logs, ports = {}, measured = false } = options;
+  const { replicas = { backend: 1, notificationService: 1 }, logs, ports = {}, measured = false, clock } = options;
   if (logs !== undefined) mkdirSync(logs, { recursive: true });
   const log = (name: string) => (logs === undefined ? {} : { log: join(logs, `${name}.log`) });
   const via = options.via ?? ((_part, port) => Promise.resolve(port));
@@ -124,8 +146,8 @@ export async function startSystem(options: SystemOptions = {}): Promise<System> 
     const kafkaPort = await freePort();
     const advertised = await via("kafka", kafkaPort);
     const [postgres, kafka, valkey] = await Promise.all([
-      keep(startPostgres({ ...log("postgres"), durable: measured })),
-      keep(startKafka({ ...log("kafka"), measured, port: kafkaPort, advertised })),
+      keep(startPostgres({ ...log("postgres"), durable: measured, ownClock: clock !== undefined })),
+      keep(startKafka({ ...log("kafka"), measured, port: kafkaPort, advertised, disk: options.brokerDisk })),
       keep(startValkey(log("valkey"))),
     ]);
     await createDatabase(postgres.port, database);
@@ -140,6 +162,7 @@ export async function startSystem(options: SystemOptions = {}): Promise<System> 
       const pod = await startPod(service, {
         backing,
         databaseUrl,
+        clock,
         port: nth === 1 ? ports[service] : undefined,
         log: (name) => log(`${name}${suffix}`).log,
       });

@@ -13,6 +13,7 @@ export const versions = {
   pulumiKubernetes: "4.25.0",
   minikube: "1.38.1",
   vegeta: "12.13.0",
+  toxiproxy: "2.5.0",
 } as const;
 
 const sources = join(import.meta.dirname, "go");
@@ -195,6 +196,11 @@ export const daprControlPlane = daprTool("dapr-control-plane", 285, daprControlP
 
 /** The load generator of the bench, which builds it when it's needed. */
 export const vegeta = goTool("vegeta", versions.vegeta, 20, { packages: ["github.com/tsenart/vegeta/v12"] });
+
+/** The proxy that breaks connections, for `make chaos`, which builds it when it's needed: its program is called `server`. */
+export const toxiproxy = goTool("toxiproxy", versions.toxiproxy, 15, {
+  packages: ["github.com/Shopify/toxiproxy/v2/cmd/server"],
+});
 
 /** In the order of their need: what a cluster's first steps wait for comes first. */
 export const goTools: readonly Artifact[] = [

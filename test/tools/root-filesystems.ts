@@ -4,7 +4,7 @@ import { type Artifact } from "./cache.ts";
 import { capture, run } from "./run.ts";
 
 /** The Kafka that the stand-in image and the tests run. */
-const kafkaVersion = "4.3.1";
+export const kafkaVersion = "4.3.1";
 
 /** npm's package `node` in package.json: the same Node goes into the stand-in of the official image. */
 export const nodeVersion = (

@@ -1,7 +1,7 @@
 /**
  * Kills, freezes and cuts off every part of the event flow under load, and proves that nothing is lost and nothing told twice.
  *
- *     node commands/chaos.ts [--seed <n>] [--kills <n>] [--minutes <n>] [--only "<fault>"] [--report <file>]
+ *     node commands/chaos.ts [--seed <n>] [--kills <n>] [--minutes <n>] [--only "<fault>" | storm] [--report <file>]
  */
 import { randomInt } from "node:crypto";
 import { mkdtempSync, writeFileSync } from "node:fs";
@@ -16,7 +16,7 @@ import { print, say } from "../test/tools/progress.ts";
 import { servers } from "../test/tools/root-filesystems.ts";
 import { CommandFailed, main } from "./process.ts";
 
-const usage = 'usage: chaos.ts [--seed <n>] [--kills <n>] [--minutes <n>] [--only "<fault>"] [--report <file>]';
+const usage = 'usage: chaos.ts [--seed <n>] [--kills <n>] [--minutes <n>] [--only "<fault>" | storm] [--report <file>]';
 
 const { values } = parseArgs({
   options: {
@@ -47,7 +47,7 @@ await main(async () => {
   print(`seed ${seed}, logs in ${logs}`);
   const outcome = await runChaos({
     ...{ seed, logs, only: values.only },
-    ...{ alone: 2, pairs: 10, kills: count("kills"), stormPauseMs: [1_000, 3_000] },
+    ...{ alone: 2, pairs: 10, kills: count("kills"), stormPauseMs: [1_000, 2_000] },
     ...{ rate: 40, users: 20, holdSeconds: 20 },
     signal: AbortSignal.any([end, interrupted.signal]),
   });

@@ -66,7 +66,7 @@ export function rowsOf(
       times: each.length,
       kills: each.reduce((sum, { kills }) => sum + kills, 0),
       ...figures((at) => each.some(({ begun, recovered = Infinity }) => at >= begun && at <= recovered)),
-      median: finite(took[Math.floor(took.length / 2)]),
+      median: finite(((took[(took.length - 1) >> 1] ?? 0) + (took[took.length >> 1] ?? 0)) / 2),
       longest: finite(took.at(-1)),
     };
   });
@@ -129,8 +129,16 @@ ${versionsOfAll()}.
 
 ${table(rows)}
 
-${violations.length === 0 ? "No violation." : violations.map(({ kind, text }) => `- ${kind}: ${text}`).join("\n")}
+${violations.length === 0 ? "No violation." : violations.map((violation) => `- ${inWords(violation)}`).join("\n")}
 `;
+}
+
+function inWords({ kind, task, version, text }: Violation): string {
+  const which = [
+    ...(task === undefined ? [] : [`task ${task}`]),
+    ...(version === undefined ? [] : [`version ${version}`]),
+  ];
+  return [kind, ...which, text].join(", ");
 }
 
 /** More of them say nothing new. */
@@ -149,9 +157,7 @@ export function explain(violations: readonly Violation[], logs: string): string 
     );
   };
   const shown = violations.slice(0, explainedAtMost).flatMap((violation) => {
-    const { kind, task, version, text } = violation;
-    const which = task === undefined ? "" : ` task ${task}${version === undefined ? "" : `, version ${version}`}`;
-    return [`  ${kind}:${which} ${text}`, ...about(violation)];
+    return [`  ${inWords(violation)}`, ...about(violation)];
   });
   return [`${violations.length} violations; all logs are in ${logs}`, ...shown].join("\n");
 }

@@ -11,7 +11,7 @@ export interface Plan {
   readonly kills: number;
   /** The pause between two kills of the storm, in milliseconds: from and to. */
   readonly stormPauseMs: readonly [number, number];
-  /** The name of the one fault that is done. @default all */
+  /** The name of the one fault that is done, or `storm`. @default all */
   readonly only?: string | undefined;
 }
 
@@ -24,17 +24,24 @@ export interface Act {
   readonly pauseMs?: number;
 }
 
+/** What the storm is called where one fault is asked for. */
+const onlyStorm = "storm";
+
 /** The same acts for the same plan: each fault by itself in an order by chance, then pairs, then a storm of kills. */
 export function schedule({ seed, alone, pairs, kills: killsInAll, stormPauseMs, only }: Plan): Act[] {
   const chance = random(seed);
   const act = (fault: Fault): Act => ({ fault, chance: random(chance.int(0, 2 ** 31 - 1)) });
-  const chosen = only === undefined ? faults : faults.filter(({ name }) => name === only);
-  if (chosen.length === 0) {
-    throw new Error(`There is no fault ${only ?? ""}. There are:\n${faults.map(({ name }) => `  ${name}`).join("\n")}`);
+  const acts: Act[] = [];
+  if (only !== onlyStorm) {
+    const chosen = only === undefined ? faults : faults.filter(({ name }) => name === only);
+    if (chosen.length === 0) {
+      const names = [...faults.map(({ name }) => name), onlyStorm].map((name) => `  ${name}`);
+      throw new Error(`There is no fault ${only ?? ""}. There are:\n${names.join("\n")}`);
+    }
+    acts.push(...Array.from({ length: alone }, () => chance.shuffle(chosen).map(act)).flat());
+    if (only !== undefined) return acts;
+    acts.push(...Array.from({ length: pairs }, () => act(pair(chance))));
   }
-  const acts = Array.from({ length: alone }, () => chance.shuffle(chosen).map(act)).flat();
-  if (only !== undefined) return acts;
-  acts.push(...Array.from({ length: pairs }, () => act(pair(chance))));
   for (let count = killsOf(acts); count < killsInAll; count += 1) {
     acts.push({ ...act(chance.pick(kills)), pauseMs: chance.int(...stormPauseMs) });
   }

@@ -23,6 +23,11 @@ test("each fault is done by itself, then come pairs, then a storm of kills until
   expect(killsOf(acts)).toBe(60);
 });
 
+test("the storm can be had alone", () => {
+  const acts = schedule({ ...plan, only: "storm" });
+  expect([acts.length, acts.every(({ pauseMs }) => pauseMs !== undefined)]).toEqual([60, true]);
+});
+
 test("one fault can be done alone, and an unknown one is refused with those that there are", () => {
   expect(names(schedule({ ...plan, only: "kill: broker" }))).toEqual(["kill: broker ", "kill: broker "]);
   expect(() => schedule({ ...plan, only: "kill: brokr" })).toThrow("  kill: broker\n");

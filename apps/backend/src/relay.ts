@@ -142,7 +142,7 @@ export class Relay {
         this.#committed = false;
         await client.query(`notify ${channel}`);
       }
-      const refusal = leads ? await this.#drain(client) : undefined;
+      const { refusal, progressed } = leads ? await this.#drain(client) : { refusal: undefined, progressed: false };
       if (leads && (refusal !== undefined || stopping)) {
         // Another replica's sidecar may be better off.
         await client.query(`select pg_advisory_unlock(${lock}); notify ${channel}`);
@@ -155,6 +155,9 @@ export class Relay {
         failures = 0;
         await this.#rest();
       } else {
+        // What got through shows that the broker is there. A circuit breaker that tries it lets one call through and refuses
+        // the others of that moment, but not the next ones.
+        failures = progressed ? 0 : failures;
         const retryInMs = Math.min(firstPauseMs * 2 ** failures, longestPauseMs);
         failures += 1;
         this.#options.log.warn({ err: refusal, retryInMs }, "Events wait in the outbox: they could not be published");
@@ -163,22 +166,24 @@ export class Relay {
     }
   }
 
-  /** Publishes until the outbox is empty, or returns why an event could not be published. */
-  async #drain(client: pg.Client): Promise<DaprError | undefined> {
+  /** Publishes until the outbox is empty, or returns why an event could not be published, and whether others were. */
+  async #drain(client: pg.Client): Promise<{ refusal: DaprError | undefined; progressed: boolean }> {
     this.#committed = false;
+    let progressed = false;
     for (;;) {
       const { rows } = await client.query<TaskChange & { id: string }>(nextChanges, [batchSize]);
       if (rows.length === 0) {
-        return undefined;
+        return { refusal: undefined, progressed };
       }
       const waiting = rows.map((row) => ({ id: row.id, event: eventOf(row) }));
       const { acknowledged, refusal } = await this.#publish(waiting);
       if (acknowledged.length > 0) {
+        progressed = true;
         await client.query("delete from outbox where id = any($1::bigint[])", [acknowledged]);
       }
       const wasLast = rows.length < batchSize && acknowledged.length === rows.length;
       if (refusal !== undefined || wasLast || Date.now() > (this.#stopBy ?? Infinity)) {
-        return refusal;
+        return { refusal, progressed };
       }
     }
   }

@@ -9,6 +9,7 @@ import {
   validatorCompiler,
   type ZodTypeProvider,
 } from "fastify-type-provider-zod";
+import { pino } from "pino";
 import { z } from "zod";
 import { errorResponses, handleError, handleNotFound, HttpError } from "./errors.ts";
 import { redactor } from "./redact.ts";
@@ -58,7 +59,13 @@ class RequestLog extends LogController {
 /** A Fastify app with what every service here has: schemas in zod, OpenAPI, probes, one error shape, bearer tokens. */
 export async function createApp({ title, description, logLevel, jwtSecret, secrets, readiness }: AppOptions) {
   const app = Fastify({
-    logger: { level: logLevel, hooks: { streamWrite: redactor([jwtSecret, ...secrets]) } },
+    logger: {
+      level: logLevel,
+      hooks: { streamWrite: redactor([jwtSecret, ...secrets]) },
+      // Written before anything else happens: a service that is killed takes no line about what it did with it, as it would
+      // take those that pino, left to itself, has yet to write.
+      stream: pino.destination({ dest: 1, sync: true }),
+    },
     // A request is known by its step in the caller's trace: `request.id`, and in every line that it logs.
     genReqId: ({ headers }) => continueTrace(headers["traceparent"]),
     logController: new RequestLog({ requestIdLogLabel: "traceparent" }),

@@ -143,3 +143,11 @@ test("an unexpected error stops the service, and no line of its log shows a secr
     expect(crashing.output()).not.toContain(shown);
   }
 });
+
+test("a service that is killed leaves every line in its log that it wrote before", async () => {
+  const killed = await start();
+  await expect(call("GET", `${killed.url}/killed`)).rejects.toThrow("fetch failed");
+  await killed.stop();
+  const lines = killed.log.filter(({ msg }) => msg === "Done before the end").map((line) => line["line"]);
+  expect(lines).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+});

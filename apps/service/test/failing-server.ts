@@ -48,6 +48,10 @@ await startOrExit(async () => {
   app.get("/unknown", () => {
     throw Object.assign(new Error(`connecting to ${SECRET} was not possible`), { url: SECRET });
   });
+  app.get("/killed", ({ log }) => {
+    for (let line = 1; line <= 10; line += 1) log.info({ line }, "Done before the end");
+    process.kill(process.pid, "SIGKILL");
+  });
   app.get("/crash", () => {
     setImmediate(() => {
       throw new Error(`${SECRET} is not what was expected`);

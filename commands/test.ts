@@ -84,7 +84,6 @@ const checks: readonly Stage[] = [
 const stages = {
   test: [...checks, tests("chaos"), tests("e2e"), tests("rehearsal")],
   check: checks,
-  chaos: [tests("chaos")],
   e2e: [tests("e2e")],
   rehearse: [tests("rehearsal")],
 } as const satisfies Record<string, readonly Stage[]>;

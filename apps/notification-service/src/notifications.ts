@@ -17,15 +17,19 @@ export const notificationSchema = z.object({
 export type Notification = z.infer<typeof notificationSchema>;
 
 /** The newest version of a task that was seen, in the events of each type. */
-const seenSchema = z.object({ task_id: z.int().positive(), versions: z.partialRecord(z.enum(eventTypes), z.int()) });
+interface Seen {
+  readonly task_id: number;
+  readonly versions: Partial<Record<EventType, number>>;
+}
 
 /**
  * One user's document in the state store, under the user's id: the most recent event first, and the tasks that events came
- * of, the last one first.
+ * of, the last one first. Entries aren't checked when they are read: they are written here only, and to check some hundred of
+ * them would be most of the work that an event makes.
  */
 const documentSchema = z.object({
-  notifications: z.array(notificationSchema),
-  seen: z.array(seenSchema).default([]),
+  notifications: z.array(z.custom<Notification>()),
+  seen: z.array(z.custom<Seen>()).default([]),
 });
 
 type Document = z.infer<typeof documentSchema>;
@@ -112,7 +116,7 @@ async function note<T extends EventType>(dapr: DaprClient, event: CloudEvent<T>,
       notified_at: new Date().toISOString(),
     };
     const changed: Document = {
-      notifications: [added, ...document.notifications].sort(byTimeDescending).slice(0, kept),
+      notifications: inOrder(added, document.notifications).slice(0, kept),
       seen: [
         { task_id: taskId, versions: { ...seen, [event.type]: event.taskversion } },
         ...document.seen.filter(({ task_id }) => task_id !== taskId),
@@ -126,7 +130,9 @@ async function note<T extends EventType>(dapr: DaprClient, event: CloudEvent<T>,
   throw new ConflictError(`The notifications of user ${userId} were written by others ${attempts} times in a row`);
 }
 
-/** The time of a task's changes grows with their versions. */
-function byTimeDescending(a: Notification, b: Notification): number {
-  return Date.parse(b.created_at) - Date.parse(a.created_at);
+/** Puts one in its place, by time: that of a task's changes grows with their versions. */
+function inOrder(added: Notification, others: readonly Notification[]): Notification[] {
+  const time = Date.parse(added.created_at);
+  const next = others.findIndex(({ created_at }) => Date.parse(created_at) <= time);
+  return others.toSpliced(next === -1 ? others.length : next, 0, added);
 }

@@ -1,11 +1,12 @@
 import { randomUUID } from "node:crypto";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
-import { services } from "@event-flow/events";
+import { probes, services } from "@event-flow/events";
 import { clientAt, eventLines } from "../test/flow/access.ts";
 import { followOneEvent } from "../test/flow/flow.ts";
 import { freePort, isFree } from "../test/servers/ports.ts";
+import { Supervisor } from "../test/servers/supervisor.ts";
 import { startSystem, type System } from "../test/servers/system.ts";
 import { bearer } from "../test/servers/token.ts";
 import { cacheDir } from "../test/tools/cache.ts";
@@ -40,7 +41,16 @@ await main(async () => {
     });
     say(`\nThe event flow is up after ${seconds(performance.now() - begun)}.\n`);
     describe(system, urls);
-    await mend(system, ending.signal);
+    const supervisor = new Supervisor(({ name, log }) => {
+      say(`${name} ended; it is started again (log: ${log})`);
+    });
+    for (const server of [system.postgres, system.kafka, system.valkey]) supervisor.watch(server);
+    for (const { app, daprd } of Object.values(system.pods).flat()) {
+      supervisor.watch(app, `${app.url}${probes.liveness}`);
+      supervisor.watch(daprd);
+    }
+    if (!ending.signal.aborted) await once(ending.signal, "abort");
+    await supervisor.stop();
     say("\nThe services finish what they have, then all of it ends.");
   } finally {
     await system.stop();
@@ -77,26 +87,4 @@ Each part's log is ${join(cacheDir, "logs", "try")}/<part>.log. Create a task, a
   curl -H "Authorization: Bearer $token" ${urls.notificationService}/api/${user}/notifications
 
 Kill what you like: it is started again, and no event is lost. Ctrl-C ends it all.`);
-}
-
-/** Starts again what ended, as a cluster would, until it's time to end. */
-async function mend({ postgres, kafka, valkey, pods }: System, ending: AbortSignal): Promise<void> {
-  const parts = [
-    postgres,
-    kafka,
-    valkey,
-    ...Object.values(pods)
-      .flat()
-      .flatMap(({ app, daprd }) => [app, daprd]),
-  ];
-  while (!ending.aborted) {
-    for (const part of parts.filter((part) => !part.isRunning())) {
-      say(`${part.name} ended; it is started again (log: ${part.log})`);
-      // What it needs may be away itself: then the next round tries again.
-      await part.start().catch((error: unknown) => {
-        say(error instanceof Error ? error.message : String(error));
-      });
-    }
-    await sleep(500, undefined, { signal: ending }).catch(() => undefined);
-  }
 }

@@ -9,7 +9,7 @@ import type { Toxiproxy } from "../servers/toxiproxy.ts";
 import { waitFor } from "../tools/progress.ts";
 import { clockStepMs } from "./notification-log.ts";
 import type { Random } from "./random.ts";
-import type { Supervisor } from "./supervisor.ts";
+import type { Supervisor } from "../servers/supervisor.ts";
 
 /** The system under test with what it takes to hurt it. */
 export interface Stage {

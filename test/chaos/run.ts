@@ -14,7 +14,7 @@ import { readLoadLog, type Request, requestsOf } from "./load-log.ts";
 import { NotificationLogs } from "./notification-log.ts";
 import { type Occurrence, type Row, rowsOf } from "./report.ts";
 import { type Act, killsOf, type Plan, schedule } from "./schedule.ts";
-import { Supervisor } from "./supervisor.ts";
+import { Supervisor } from "../servers/supervisor.ts";
 import { type Change, type Evidence, savedChanges, verify, type Violation } from "./verify.ts";
 
 export interface ChaosOptions extends Plan {

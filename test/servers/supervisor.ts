@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { say } from "../tools/progress.ts";
-import type { Server } from "../servers/process.ts";
+import type { Server } from "./process.ts";
 
 /** The kubelet starts what has ended at once, and then ever more slowly; here it's always after this. */
 const pauseMs = 500;
@@ -22,6 +22,12 @@ export class Supervisor {
   readonly #watched: Watched[] = [];
   readonly #loops: Promise<void>[] = [];
   readonly #stopping = new AbortController();
+  readonly #onEnd: (server: Server) => void;
+
+  /** Calls `onEnd` when something has ended by itself. */
+  constructor(onEnd: (server: Server) => void = () => undefined) {
+    this.#onEnd = onEnd;
+  }
 
   /** From now on sees to a server. */
   watch(server: Server, health?: string): void {
@@ -60,6 +66,7 @@ export class Supervisor {
         continue;
       }
       watched.up = false;
+      this.#onEnd(server);
       await sleep(pauseMs);
       try {
         await server.start();

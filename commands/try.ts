@@ -1,11 +1,11 @@
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { probes, services } from "@event-flow/events";
 import { clientAt, eventLines } from "../test/flow/access.ts";
 import { followOneEvent } from "../test/flow/flow.ts";
-import { freePort, isFree } from "../test/servers/ports.ts";
+import { freePort, take } from "../test/servers/ports.ts";
 import { Supervisor } from "../test/servers/supervisor.ts";
 import { startSystem, type System } from "../test/servers/system.ts";
 import { bearer } from "../test/servers/token.ts";
@@ -29,8 +29,11 @@ await main(async () => {
   await needs("run servers as processes");
   await buildTools([servers, daprd]);
 
-  const logs = join(cacheDir, "logs", "try");
-  const system = await step("start the event flow", async () => startSystem({ logs, ports: await ports() }), logs);
+  const ports = await choosePorts();
+  // By the backend's port: who runs it twice has the logs of both.
+  const logs = join(cacheDir, "logs", `try-${ports.backend}`);
+  rmSync(logs, { recursive: true, force: true });
+  const system = await step("start the event flow", () => startSystem({ logs, ports }), logs);
   try {
     const { backend, notificationService } = system.pods;
     const urls = { backend: backend[0]?.app.url ?? "", notificationService: notificationService[0]?.app.url ?? "" };
@@ -40,7 +43,7 @@ await main(async () => {
         Promise.resolve(eventLines(readFileSync(system.pods[service][0]?.app.log ?? "", "utf8"), userId)),
     });
     say(`\nThe event flow is up after ${seconds(performance.now() - begun)}.\n`);
-    describe(system, urls);
+    describe(system, urls, logs);
     const supervisor = new Supervisor(({ name, log }) => {
       say(`${name} ended; it is started again (log: ${log})`);
     });
@@ -59,12 +62,12 @@ await main(async () => {
 });
 
 /** The services' own ports where those are free, so that what is written down for them works. */
-async function ports() {
-  const own = async ({ port }: { port: number }) => ((await isFree(port)) ? port : freePort());
+async function choosePorts() {
+  const own = async ({ port }: { port: number }) => ((await take(port)) ? port : freePort());
   return { backend: await own(services.backend), notificationService: await own(services.notificationService) };
 }
 
-function describe(system: System, urls: Record<keyof typeof services, string>): void {
+function describe(system: System, urls: Record<keyof typeof services, string>, logs: string): void {
   const user = randomUUID();
   const rows = [
     ["backend", `${urls.backend}/docs`],
@@ -79,7 +82,7 @@ function describe(system: System, urls: Record<keyof typeof services, string>): 
   ];
   for (const [part = "", address = ""] of rows) print(`${part.padEnd(28)} ${address}`);
   print(`
-Each part's log is ${join(cacheDir, "logs", "try")}/<part>.log. Create a task, and see what its user is told:
+Each part's log is ${logs}/<part>.log. Create a task, and see what its user is told:
 
   token='${bearer(user, 24 * 3600).authorization.slice("Bearer ".length)}'
   curl -H "Authorization: Bearer $token" -H 'Content-Type: application/json' \\

@@ -16,7 +16,7 @@ async function tryToListen(where: { port: number; host: string } | { path: strin
 }
 
 /** Whether nothing listens on a port. */
-export async function isFree(port: number): Promise<boolean> {
+async function isFree(port: number): Promise<boolean> {
   const server = await tryToListen({ port, host: "127.0.0.1" });
   if (server === undefined) return false;
   server.close();
@@ -34,10 +34,15 @@ async function reserve(port: number): Promise<boolean> {
   return server !== undefined;
 }
 
+/** Takes a port, for as long as this process is, if it's free. */
+export async function take(port: number): Promise<boolean> {
+  return (await reserve(port)) && (await isFree(port));
+}
+
 /** A free loopback port, outside the range from which the kernel takes the ports of outgoing connections. */
 export async function freePort(): Promise<number> {
   for (;;) {
     const port = randomInt(20_000, 32_000);
-    if ((await reserve(port)) && (await isFree(port))) return port;
+    if (await take(port)) return port;
   }
 }

@@ -65,7 +65,7 @@ export async function clusterEvidence(
   return {
     requests,
     tasks: tasks.map(([id, version]) => ({ id: Number(id), version: Number(version) })),
-    outbox: (await rows(access, "select event from outbox")).flat(),
+    outbox: (await rows(access, "select task from outbox")).flat(),
     ...topics,
     handlings: handlings.flat(),
     givenUp: [],

@@ -100,14 +100,20 @@ export function clientAt(urls: Readonly<Record<ServiceName, string>>, userId: st
   };
 }
 
-export async function connect(access: Access, userId: string): Promise<Client> {
+/** The key that signs the tokens of a stack's users. */
+export async function jwtSecretOf(access: Access): Promise<string> {
   const { name, keys } = secrets.todo;
-  const encoded = await kubectl(access, "get", "secret", name, "-o", `jsonpath={.data.${keys.jwtSecret}}`);
+  const encoded = await kubectl(access, "get", "secret", name, `--output=jsonpath={.data.${keys.jwtSecret}}`);
+  return Buffer.from(encoded, "base64").toString();
+}
+
+export async function connect(access: Access, userId: string): Promise<Client> {
+  const jwtSecret = await jwtSecretOf(access);
   const backend = await forward(access, `service/${services.backend.name}`, 80);
   const notificationService = await forward(access, `service/${services.notificationService.name}`, 80);
   const urls = { backend: backend.url, notificationService: notificationService.url };
   return {
-    ...clientAt(urls, userId, Buffer.from(encoded, "base64").toString()),
+    ...clientAt(urls, userId, jwtSecret),
     close: () => {
       backend.close();
       notificationService.close();

@@ -16,8 +16,8 @@ import { layout } from "../cluster/layout.ts";
 import { ControlGroup } from "../cluster/processes.ts";
 import { say, seconds, waitFor } from "../tools/progress.ts";
 import { capture } from "../tools/run.ts";
-import { type Client, connect, eventLog, forward, kubectl } from "./access.ts";
-import { clusterEvidence, jwtSecretOf } from "./evidence.ts";
+import { type Client, connect, eventLog, forward, jwtSecretOf, kubectl } from "./access.ts";
+import { clusterEvidence } from "./evidence.ts";
 
 /** What the tests of one stack have in common: they run in the order in which they stand, on one cluster. */
 const cluster = layout("test");

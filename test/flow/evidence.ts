@@ -1,19 +1,12 @@
 /** Gathers from a stack in a cluster what the verifier of `make chaos` compares. */
-import { eventTypes, secrets } from "@event-flow/events";
+import { eventTypes } from "@event-flow/events";
 import { z } from "zod";
 import { topicsFrom } from "../chaos/evidence.ts";
 import type { Request } from "../chaos/load-log.ts";
 import type { Handling } from "../chaos/notification-log.ts";
 import type { Evidence } from "../chaos/verify.ts";
 import { token } from "../servers/token.ts";
-import { type Access, kubectl } from "./access.ts";
-
-/** The key that signs the tokens of a stack's users. */
-export async function jwtSecretOf(access: Access): Promise<string> {
-  const { name, keys } = secrets.todo;
-  const encoded = await kubectl(access, "get", "secret", name, `--output=jsonpath={.data.${keys.jwtSecret}}`);
-  return Buffer.from(encoded, "base64").toString();
-}
+import { type Access, jwtSecretOf, kubectl } from "./access.ts";
 
 /** Rows of the database, as text. */
 export async function rows(access: Access, statement: string): Promise<string[][]> {

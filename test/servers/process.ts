@@ -65,7 +65,7 @@ export function insideRoot(dir: string, script: string): readonly string[] {
 }
 
 /** The processes that one started directly. */
-function children(pid: number): number[] {
+export function children(pid: number): number[] {
   try {
     const listed = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8");
     return listed.split(" ").filter(Boolean).map(Number);

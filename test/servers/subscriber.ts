@@ -1,9 +1,9 @@
 import { once } from "node:events";
-import { createServer, type IncomingHttpHeaders } from "node:http";
-import { json } from "node:stream/consumers";
+import type { IncomingHttpHeaders } from "node:http";
 import { components, eventTypes, topic } from "@event-flow/events";
 import { waitFor } from "../tools/progress.ts";
 import { startDaprd } from "./daprd.ts";
+import { eventServer } from "./event-server.ts";
 import { freePort } from "./ports.ts";
 
 export interface Delivery {
@@ -27,22 +27,8 @@ export async function startSubscriber(appId: string, brokers: string): Promise<S
     topic: topic(type),
     route: `/${topic(type)}`,
   }));
-  const server = createServer((request, response) => {
-    const answer = (body: object) => {
-      response.setHeader("content-type", "application/json").end(JSON.stringify(body));
-    };
-    if (request.method !== "POST") {
-      answer(request.url === "/dapr/subscribe" ? subscriptions : {});
-      return;
-    }
-    void json(request).then((event) => {
-      deliveries.push({
-        topic: (request.url ?? "").slice(1),
-        headers: request.headers,
-        event: event as Delivery["event"],
-      });
-      answer({ status: "SUCCESS" });
-    });
+  const server = eventServer(subscriptions, (event, { url = "", headers }) => {
+    deliveries.push({ topic: url.slice(1), headers, event: event as Delivery["event"] });
   });
   const port = await freePort();
   server.listen(port, "127.0.0.1");

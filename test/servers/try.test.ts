@@ -5,6 +5,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { waitFor } from "../tools/progress.ts";
+import { children } from "./process.ts";
 
 const command = join(import.meta.dirname, "..", "..", "commands", "try.ts");
 
@@ -44,27 +45,23 @@ test("it shows an event's way, mends what is killed, and leaves nothing behind",
     expect(await create("Try it")).toBe(201);
     await told("Try it");
 
-    const killed = childrenOf(child.pid ?? 0).find((pid) => commandLine(pid).includes("/notification-service/"));
+    const killed = children(child.pid ?? 0).find((pid) => commandLine(pid).includes("/notification-service/"));
     process.kill(killed ?? 0, "SIGKILL");
     expect(await create("Nobody is there to hear")).toBe(201);
     await said(/^notification-service ended; it is started again/m);
     await told("Nobody is there to hear");
 
-    const children = childrenOf(child.pid ?? 0);
-    expect(children.length).toBeGreaterThanOrEqual(7);
+    const servers = children(child.pid ?? 0);
+    expect(servers.length).toBeGreaterThanOrEqual(7);
     child.kill("SIGINT");
     await once(child, "exit");
     expect(child.exitCode, output).toBe(0);
-    expect(children.filter((pid) => existsSync(`/proc/${pid}`))).toEqual([]);
+    expect(servers.filter((pid) => existsSync(`/proc/${pid}`))).toEqual([]);
     expect(output).toMatch(/It is gone, with its data/);
   } finally {
     child.kill("SIGKILL");
   }
 });
-
-function childrenOf(pid: number): number[] {
-  return readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").filter(Boolean).map(Number);
-}
 
 function commandLine(pid: number): string {
   return readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ");

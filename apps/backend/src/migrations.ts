@@ -30,9 +30,10 @@ const migrations: Record<string, Migration> = {
         .alterTable("tasks")
         .addColumn("version", "integer", (column) => column.notNull().defaultTo(1))
         .execute();
-      // The changes whose events the broker doesn't have yet, in the order in which those of each task were made. A queue: each row is written once, read and deleted, so its pages need no room for updates. Each thousand dead rows
-      // are worth a vacuum at full speed. Left to the defaults, which follow the table's size and pause, a day's dead rows
-      // would lie before the first live one of its index.
+      // The changes whose events the broker doesn't have yet, in the order in which those of each task were made. A queue: each
+      // row is written once, read and deleted, so its pages need no room for updates. Each thousand dead rows are worth a vacuum
+      // at full speed. Left to the defaults, which follow the table's size and pause, a day's dead rows would lie before the
+      // first live one of its index.
       await sql`
         create table outbox (
           id bigint generated always as identity primary key,

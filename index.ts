@@ -10,6 +10,7 @@ import { DaprControlPlane, readCrds } from "./components/dapr.ts";
 import { Database } from "./components/database.ts";
 import { FrontDoor } from "./components/front-door.ts";
 import { Images } from "./components/images.ts";
+import { Monitoring } from "./components/monitoring.ts";
 import { readSettings } from "./components/settings.ts";
 import { StateStore } from "./components/state-store.ts";
 
@@ -32,6 +33,12 @@ const broker = new Broker("broker", { site, namespace, image: images.backend }, 
 const stateStore = new StateStore("state-store", { site, namespace }, inCluster);
 const database = new Database("database", { site, namespace }, inCluster);
 const appSecrets = new AppSecrets("secrets", { namespace, databaseUrl: database.url }, inCluster);
+const { connection, revision } = broker;
+new Monitoring(
+  "monitoring",
+  { namespace, image: images.backend, connection, revision },
+  { ...inCluster, dependsOn: broker },
+);
 const frontDoor = new FrontDoor("front-door", { site });
 
 const configuration = new DaprConfiguration("configuration", { namespace }, { ...inCluster, dependsOn: dapr });

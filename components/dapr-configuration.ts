@@ -26,6 +26,8 @@ export class DaprConfiguration extends pulumi.ComponentResource {
             // would take all the pods of a service down. New pods take them instead, while the old ones go on until those are ready.
             { name: "HotReload", enabled: false },
           ],
+          // By default each path is a label's value, and there is one for each user.
+          metrics: { enabled: true, http: { increasedCardinality: false } },
         },
       },
       { parent: this },

@@ -1,6 +1,7 @@
-import { probes, secrets, type ServiceIdentity } from "@event-flow/events";
+import { metricsPath, probes, secrets, type ServiceIdentity } from "@event-flow/events";
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
+import { daprMetricsPort, scrapeAnnotations } from "./scraping.ts";
 import type { SecretFiles } from "./stateful-server.ts";
 
 /** An environment variable from `todo-secrets`, of the same name as its key. */
@@ -77,6 +78,7 @@ export class DaprService extends pulumi.ComponentResource {
               labels,
               annotations: {
                 ...sidecarAnnotations(identity),
+                ...scrapeAnnotations(identity.port, metricsPath),
                 "dapr.io/config": args.configuration,
                 ...Object.fromEntries(
                   Object.entries(args.revisions).map(([of, revision]) => [`event-flow/revision-of-${of}`, revision]),
@@ -216,6 +218,8 @@ export function sidecarAnnotations(identity: ServiceIdentity): Record<string, st
     "dapr.io/app-port": String(identity.port),
     "dapr.io/app-protocol": "http",
     "dapr.io/log-level": "info",
+    "dapr.io/enable-metrics": "true",
+    "dapr.io/metrics-port": String(daprMetricsPort),
     "dapr.io/sidecar-cpu-request": "50m",
     "dapr.io/sidecar-cpu-limit": "200m",
     "dapr.io/sidecar-memory-request": "64Mi",

@@ -39,8 +39,15 @@ async function debianRoot(root: string, packages: readonly string[], hooks: read
   mkdirSync(join(root, "dev"));
 }
 
-/** With libfaketime, tests set a program's clock. */
-const serverPackages = ["postgresql-17", "valkey-server", "openjdk-21-jre-headless", "netcat-openbsd", "libfaketime"];
+/** With libfaketime, tests set a program's clock; Prometheus comes with promtool. */
+const serverPackages = [
+  "postgresql-17",
+  "valkey-server",
+  "openjdk-21-jre-headless",
+  "netcat-openbsd",
+  "libfaketime",
+  "prometheus",
+];
 
 /** The official images of PostgreSQL and Valkey both run as 999; LLVM is PostgreSQL's JIT only, and 130 MB. */
 const serverHooks = [

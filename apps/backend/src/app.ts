@@ -1,6 +1,7 @@
 import { createApp, DaprClient } from "@event-flow/service";
 import type { Config } from "./config.ts";
 import { createDatabase } from "./database.ts";
+import { createMeter, showBacklog } from "./metrics.ts";
 import { changeWithOutbox, readBacklog } from "./outbox.ts";
 import { Relay } from "./relay.ts";
 import { taskRoutes } from "./routes.ts";
@@ -19,8 +20,9 @@ export async function buildApp(config: Config) {
   const database = createDatabase(config.DATABASE_URL, (err) => {
     app.log.warn({ err }, "Lost an idle connection to the database");
   });
+  showBacklog(app.metrics, () => readBacklog(database));
   const dapr = new DaprClient({ port: config.DAPR_HTTP_PORT, apiToken: config.DAPR_API_TOKEN });
-  const relay = new Relay({ databaseUrl: config.DATABASE_URL, dapr, log: app.log });
+  const relay = new Relay({ databaseUrl: config.DATABASE_URL, dapr, log: app.log, meter: createMeter(app.metrics) });
 
   await app.register((scope, _options, done) => {
     taskRoutes(scope, { database, change: changeWithOutbox(database, relay) });

@@ -2,6 +2,7 @@ import { traceId, type DaprClient, type DaprError } from "@event-flow/service";
 import type { FastifyBaseLogger } from "fastify";
 import pg from "pg";
 import { eventOf, type TaskChange, type TaskEvent } from "./events.ts";
+import type { Meter } from "./metrics.ts";
 
 /** PostgreSQL's name for what replicas tell each other of: events were committed, or another may relay now. */
 const channel = "outbox";
@@ -45,6 +46,7 @@ interface Options {
   readonly databaseUrl: string;
   readonly dapr: DaprClient;
   readonly log: FastifyBaseLogger;
+  readonly meter: Meter;
 }
 
 /**
@@ -214,8 +216,10 @@ export class Relay {
           for (const { id, event } of group) {
             if (refused.has(event.id)) {
               blocked.add(event.data.task_id);
+              this.#options.meter.refused(type);
             } else {
               acknowledged.push(id);
+              this.#options.meter.published(type);
               this.#logPublished(event, durationMs);
             }
           }

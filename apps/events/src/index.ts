@@ -1,3 +1,4 @@
 export * from "./dead-letters.ts";
 export * from "./events.ts";
+export * from "./metrics.ts";
 export * from "./names.ts";

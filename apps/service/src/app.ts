@@ -12,6 +12,7 @@ import {
 import { pino } from "pino";
 import { z } from "zod";
 import { errorResponses, handleError, handleNotFound, HttpError } from "./errors.ts";
+import { showMetrics } from "./metrics.ts";
 import { redactor } from "./redact.ts";
 import { continueTrace } from "./trace.ts";
 
@@ -56,7 +57,7 @@ class RequestLog extends LogController {
   }
 }
 
-/** A Fastify app with what every service here has: schemas in zod, OpenAPI, probes, one error shape, bearer tokens. */
+/** A Fastify app with what every service here has: schemas in zod, OpenAPI, probes, metrics, one error shape, bearer tokens. */
 export async function createApp({ title, description, logLevel, jwtSecret, secrets, readiness }: AppOptions) {
   const app = Fastify({
     logger: {
@@ -95,6 +96,8 @@ export async function createApp({ title, description, logLevel, jwtSecret, secre
     },
   });
   await app.register(fastifySwaggerUi, { routePrefix: "/docs" });
+
+  showMetrics(app);
 
   // The kubelet asks every few seconds: only what goes wrong is worth a line.
   const probe = { logLevel: "warn" } as const;

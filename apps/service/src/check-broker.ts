@@ -9,7 +9,7 @@ import { TLSSocket } from "node:tls";
 import { deadLetterTopic, eventTypes, services, topic } from "@event-flow/events";
 import * as kafka from "@platformatic/kafka";
 import { z } from "zod";
-import { readEnvironment, secret } from "./environment.ts";
+import { readEnvironment, saslMechanism, secret } from "./environment.ts";
 import { startOrExit } from "./server.ts";
 
 const text = () => z.string("must not be empty").min(1, "must not be empty");
@@ -17,7 +17,7 @@ const environment = {
   BROKERS: text(),
   SASL_USERNAME: text(),
   SASL_PASSWORD: text().meta(secret),
-  SASL_MECHANISM: z.enum(["SCRAM-SHA-256", "SCRAM-SHA-512"], "must be SCRAM-SHA-256 or SCRAM-SHA-512"),
+  SASL_MECHANISM: saslMechanism(),
   /** A CA of the brokers' own, in PEM. */
   CA_CERT: z.string().optional(),
 };

@@ -7,7 +7,7 @@ export class ConfigError extends Error {
 }
 
 /** A TCP port given as text. */
-function port(fallback: number) {
+export function port(fallback: number) {
   const allowed = "must be an integer from 1 to 65535";
   return z
     .string()
@@ -15,6 +15,11 @@ function port(fallback: number) {
     .transform(Number)
     .pipe(z.number(allowed).min(1, allowed).max(65535, allowed))
     .default(fallback);
+}
+
+/** The mechanisms by which services sign in to a broker. */
+export function saslMechanism() {
+  return z.enum(["SCRAM-SHA-256", "SCRAM-SHA-512"], "must be SCRAM-SHA-256 or SCRAM-SHA-512");
 }
 
 /** Marks a variable whose value no error and no log line may show. */

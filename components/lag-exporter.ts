@@ -1,0 +1,110 @@
+import { metricsPath } from "@event-flow/events";
+import * as k8s from "@pulumi/kubernetes";
+import * as pulumi from "@pulumi/pulumi";
+import type { BrokerConnection } from "./dapr-component.ts";
+import { metricsPortName, scrapeAnnotations } from "./scraping.ts";
+
+export interface LagExporterArgs {
+  /** The namespace it runs in. */
+  readonly namespace: pulumi.Input<string>;
+
+  /** The image that it runs: a service's, all of which have it. */
+  readonly image: pulumi.Input<string>;
+
+  /** How to reach the broker. */
+  readonly connection: BrokerConnection;
+
+  /** The consumer groups that it tells of. */
+  readonly groups: readonly string[];
+
+  /** The revision of the broker's credentials: another one makes a new pod. @default there are none */
+  readonly revision?: pulumi.Input<string> | undefined;
+}
+
+const serverName = "lag-exporter";
+/** As kafka_exporter's. */
+const port = 9308;
+
+/** Shows Prometheus how far the subscribers are behind the broker. */
+export class LagExporter extends pulumi.ComponentResource {
+  /** The name of its Deployment. */
+  readonly deploymentName: pulumi.Output<string>;
+
+  constructor(name: string, args: LagExporterArgs, opts?: pulumi.ComponentResourceOptions) {
+    super("event-flow:monitoring:LagExporter", name, {}, opts);
+
+    const { namespace, revision } = args;
+    const labels = { app: serverName };
+    const deployment = new k8s.apps.v1.Deployment(
+      `${name}-deployment`,
+      {
+        metadata: { name: serverName, namespace, labels },
+        spec: {
+          replicas: 1,
+          revisionHistoryLimit: 3,
+          selector: { matchLabels: labels },
+          template: {
+            metadata: {
+              labels,
+              annotations: {
+                ...scrapeAnnotations(port, metricsPath),
+                ...(revision === undefined ? {} : { "event-flow/revision": revision }),
+              },
+            },
+            spec: {
+              automountServiceAccountToken: false,
+              enableServiceLinks: false,
+              securityContext: {
+                runAsNonRoot: true,
+                runAsUser: 1000,
+                runAsGroup: 1000,
+                seccompProfile: { type: "RuntimeDefault" },
+              },
+              containers: [
+                {
+                  name: serverName,
+                  image: args.image,
+                  imagePullPolicy: "IfNotPresent",
+                  command: ["node", "--max-old-space-size=64", "/app/apps/service/src/lag-exporter.ts"],
+                  env: [
+                    { name: "BROKERS", value: pulumi.output(args.connection.brokers).apply((each) => each.join(",")) },
+                    { name: "GROUPS", value: args.groups.join(",") },
+                    { name: "PORT", value: String(port) },
+                    ...saslVariables(args.connection.auth),
+                  ],
+                  ports: [{ name: metricsPortName, containerPort: port }],
+                  readinessProbe: { tcpSocket: { port: metricsPortName }, periodSeconds: 3 },
+                  livenessProbe: { tcpSocket: { port: metricsPortName }, periodSeconds: 10, initialDelaySeconds: 10 },
+                  resources: { requests: { cpu: "10m", memory: "64Mi" }, limits: { memory: "192Mi" } },
+                  securityContext: {
+                    allowPrivilegeEscalation: false,
+                    capabilities: { drop: ["ALL"] },
+                    readOnlyRootFilesystem: true,
+                  },
+                },
+              ],
+            },
+          },
+        },
+      },
+      { parent: this },
+    );
+
+    this.deploymentName = deployment.metadata.name;
+    this.registerOutputs({ deploymentName: this.deploymentName });
+  }
+}
+
+function saslVariables(auth: BrokerConnection["auth"]): pulumi.Input<k8s.types.input.core.v1.EnvVar>[] {
+  switch (auth.type) {
+    case "none":
+      return [];
+    case "password":
+      return [
+        { name: "SASL_USERNAME", valueFrom: { secretKeyRef: auth.username } },
+        { name: "SASL_PASSWORD", valueFrom: { secretKeyRef: auth.password } },
+        { name: "SASL_MECHANISM", value: auth.mechanism },
+        ...(auth.ca === undefined ? [] : [{ name: "CA_CERT", value: auth.ca }]),
+      ];
+  }
+}

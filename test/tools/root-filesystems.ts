@@ -39,15 +39,8 @@ async function debianRoot(root: string, packages: readonly string[], hooks: read
   mkdirSync(join(root, "dev"));
 }
 
-/** With libfaketime, tests set a program's clock; Prometheus comes with promtool. */
-const serverPackages = [
-  "postgresql-17",
-  "valkey-server",
-  "openjdk-21-jre-headless",
-  "netcat-openbsd",
-  "libfaketime",
-  "prometheus",
-];
+/** With libfaketime, tests set a program's clock. */
+const serverPackages = ["postgresql-17", "valkey-server", "openjdk-21-jre-headless", "netcat-openbsd", "libfaketime"];
 
 /** The official images of PostgreSQL and Valkey both run as 999; LLVM is PostgreSQL's JIT only, and 130 MB. */
 const serverHooks = [
@@ -100,6 +93,15 @@ export const servers: Artifact = {
     );
     rmSync(maven, { recursive: true });
   },
+};
+
+/** Prometheus with promtool. A root filesystem of its own: the stand-in images, which are made from the other one, have no use for it. */
+export const prometheus: Artifact = {
+  name: "prometheus",
+  version: debian,
+  coldSeconds: 45,
+  recipe: unread,
+  build: (dir, log) => debianRoot(join(dir, "root"), ["prometheus"], [], log),
 };
 
 /** The official image of Node, as far as a service needs it: Node and npm under /usr/local, a user `node` with the id 1000. */

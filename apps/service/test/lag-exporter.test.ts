@@ -8,6 +8,7 @@ import {
   Producer,
   ResourcePatternTypes,
   ResourceTypes,
+  type ResourceTypeValue,
   stringSerializers,
 } from "@platformatic/kafka";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
@@ -105,7 +106,7 @@ test("while the broker is away there are no brokers and no lag, and then there a
 test("a broker that asks for SASL and TLS is asked with them, as a user who may only read as the group", async () => {
   const topic = "secured";
   const admin = await fill(secured.admin, topic);
-  const allow = (resourceType: number, resourceName: string) => ({
+  const allow = (resourceType: ResourceTypeValue, resourceName: string) => ({
     resourceType,
     resourceName,
     resourcePatternType: ResourcePatternTypes.LITERAL,

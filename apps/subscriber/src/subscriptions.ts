@@ -13,6 +13,7 @@ import { HttpError, traceId, type App, type DaprClient } from "@event-flow/servi
 import type { FastifyBaseLogger, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { keepDeadLetter, readDeadLetter, type Origin } from "./dead-letters.ts";
+import { createMeter, unknownType, type Meter, type Reason } from "./metrics.ts";
 import { Tries } from "./tries.ts";
 
 /** What a handler has besides its event. */
@@ -47,6 +48,7 @@ interface SubscriptionOptions<M> {
 
 /** A topic that is subscribed to, with what is done with its messages. */
 export interface Subscription {
+  readonly name: string;
   readonly topic: string;
   readonly route: string;
   /** Adds the route. */
@@ -57,6 +59,7 @@ interface Subscriber {
   readonly dapr: DaprClient;
   readonly deadLetters: string;
   readonly tries: Tries;
+  readonly meter: Meter;
   readonly isTransient: (error: unknown) => boolean;
 }
 
@@ -148,17 +151,21 @@ export function subscriptionRoutes(
   ]);
 
   const tries = new Tries();
+  const meter = createMeter(
+    scope.metrics,
+    subscriptions.map(({ name }) => name),
+  );
   for (const { register } of subscriptions) {
-    register(scope, { dapr, deadLetters, tries, isTransient });
+    register(scope, { dapr, deadLetters, tries, meter, isTransient });
   }
-  subscribeToDeadLetters(scope, dapr, deadLetters);
+  subscribeToDeadLetters(scope, { dapr, deadLetters, meter });
 }
 
 /** Subscribes to a topic, be it of events or of something else. */
 export function subscription<M>(options: SubscriptionOptions<M>): Subscription {
   const { name, topic, schema, facts: factsOf, time, handle } = options;
   const route = `/events/${name.replaceAll("_", "-")}`;
-  const register = (scope: App, { dapr, deadLetters, tries, isTransient }: Subscriber) => {
+  const register = (scope: App, { dapr, deadLetters, tries, meter, isTransient }: Subscriber) => {
     scope.post(
       route,
       {
@@ -175,7 +182,7 @@ export function subscription<M>(options: SubscriptionOptions<M>): Subscription {
       },
       async ({ body, headers, log }) => {
         const origin = originOf(headers, topic, eventId(body));
-        const giveUp = async (facts: object, cause: string) => {
+        const giveUp = async (reason: Reason, facts: object, cause: string) => {
           try {
             await dapr.publishDeadLetter(deadLetters, {
               ...origin,
@@ -185,9 +192,11 @@ export function subscription<M>(options: SubscriptionOptions<M>): Subscription {
             });
           } catch (err) {
             log.warn({ ...facts, err }, `Event to be retried: ${name} could not go to the dead letters`);
+            meter.retried(name);
             return retry;
           }
           tries.done(origin.id);
+          meter.deadLettered(name, reason);
           log.error({ ...facts, deadLetter: origin.id, cause }, `Dead letter: ${name}`);
           return success;
         };
@@ -195,29 +204,38 @@ export function subscription<M>(options: SubscriptionOptions<M>): Subscription {
         const { success: isSound, data: message, error } = schema.safeParse(body);
         if (!isSound) {
           const issues = error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`);
-          return giveUp({ eventId: eventId(body), type: name }, `It does not follow its schema: ${issues.join("; ")}`);
+          return giveUp(
+            "schema",
+            { eventId: eventId(body), type: name },
+            `It does not follow its schema: ${issues.join("; ")}`,
+          );
         }
         const facts = factsOf(message);
         try {
           const outcome = await handle(message, { dapr, log });
           tries.done(origin.id);
           const sinceEventMs = Date.now() - Date.parse(time(message));
+          meter.handled(name, wordOf(outcome));
+          // What comes again says nothing of how long it took.
+          if (typeof outcome === "object") meter.reached(name, Math.max(sinceEventMs, 0) / 1_000);
           log.info({ ...facts, outcome: wordOf(outcome), sinceEventMs }, says(outcome, name));
           return success;
         } catch (err) {
           if (!isTransient(err) && tries.failed(origin.id) >= triesOfOne) {
             return giveUp(
+              "failed",
               facts,
               `It failed ${triesOfOne} times: ${err instanceof Error ? err.message : "unknown error"}`,
             );
           }
+          meter.retried(name);
           log.warn({ ...facts, err }, `Event to be retried: ${name}`);
           return retry;
         }
       },
     );
   };
-  return { topic, route, register };
+  return { name, topic, route, register };
 }
 
 function wordOf(outcome: Outcome): string {
@@ -237,12 +255,18 @@ function says(outcome: Outcome, name: string): string {
 
 const rawEventSchema = z.object({ data_base64: z.base64() });
 
-function subscribeToDeadLetters(scope: App, dapr: DaprClient, deadLetters: string): void {
+function subscribeToDeadLetters(
+  scope: App,
+  { dapr, deadLetters, meter }: Pick<Subscriber, "dapr" | "deadLetters" | "meter">,
+): void {
   scope.post(deadLetterRoute, { bodyLimit: 2 * bodyLimit, schema: { hide: true } }, async ({ body, headers, log }) => {
     const { data_base64 } = rawEventSchema.parse(body);
-    const letter = readDeadLetter(Buffer.from(data_base64, "base64"), originOf(headers, deadLetters));
+    const origin = originOf(headers, deadLetters);
+    const letter = readDeadLetter(Buffer.from(data_base64, "base64"), origin);
     try {
       await keepDeadLetter(dapr, letter);
+      // A letter that this service wrote itself was counted then, and has another id than the message that brought it.
+      if (letter.id === origin.id) meter.deadLettered(unknownType, "undeliverable");
       return success;
     } catch (err) {
       log.warn({ deadLetter: letter.id, err }, "Dead letter to be kept later");

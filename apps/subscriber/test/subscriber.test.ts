@@ -2,11 +2,12 @@ import { execFile } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { components, type CloudEvent } from "@event-flow/events";
+import { components, metrics, type CloudEvent } from "@event-flow/events";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { call } from "../../../test/servers/client.ts";
 import { startDaprd, type Daprd } from "../../../test/servers/daprd.ts";
 import { eventOf, publish } from "../../../test/servers/events.ts";
+import { readMetrics, valueOf } from "../../../test/servers/metrics.ts";
 import { freePort } from "../../../test/servers/ports.ts";
 import { startService, type Service } from "../../../test/servers/service.ts";
 import { waitFor } from "../../../test/tools/progress.ts";
@@ -120,4 +121,41 @@ test("what is an event's fault ends as a dead letter of this subscriber", async 
     return stdout.includes(event.id) ? stdout : undefined;
   });
   expect(list).toContain("It failed 5 times: It is broken");
+});
+
+const measured = async (name: string, labels: Record<string, string>) =>
+  valueOf(await readMetrics(service.url), name, labels);
+
+test("each event is counted by what became of it, and timed once", async () => {
+  const type = "task_created";
+  const counts = () =>
+    Promise.all([
+      measured(metrics.handled, { type, outcome: "counted" }),
+      measured(metrics.retried, { type }),
+      measured(metrics.deadLettered, { type, reason: "failed" }),
+      measured(metrics.deadLettered, { type, reason: "schema" }),
+      measured(`${metrics.endToEnd}_count`, { type }),
+    ]);
+  const differences = async (after: readonly (number | undefined)[]) =>
+    (await counts()).map((count, nth) => (count ?? 0) - (after[nth] ?? 0));
+
+  const before = await counts();
+  const late = { ...created("fine"), time: new Date(Date.now() - 90_000).toISOString() };
+  await publish(daprd, late);
+  await handled(late);
+  expect(await differences(before)).toEqual([1, 0, 0, 0, 1]);
+  // The change was a minute and a half before: above the bucket of a minute, in that of five.
+  const upTo = (le: string) => measured(`${metrics.endToEnd}_bucket`, { type, le });
+  expect([await upTo("300"), await upTo("60")]).toEqual([await upTo("+Inf"), ((await upTo("+Inf")) ?? 0) - 1]);
+
+  const handledOnce = await counts();
+  await publish(daprd, created("broken"));
+  await waitFor("the broken one to be given up", 60, async () =>
+    (await differences(handledOnce))[2] === 1 ? true : undefined,
+  );
+  expect(await differences(handledOnce)).toEqual([0, 4, 1, 0, 0]);
+
+  const outdated = (await measured(metrics.handled, { type: "task_deleted", outcome: "outdated" })) ?? 0;
+  expect(outdated).toBeGreaterThan(0);
+  expect(await measured(`${metrics.endToEnd}_count`, { type: "task_deleted" })).toBeUndefined();
 });

@@ -1,4 +1,4 @@
-import { services } from "@event-flow/events";
+import { subscribers } from "@event-flow/events";
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import { stringify } from "yaml";
@@ -31,11 +31,10 @@ export class Monitoring extends pulumi.ComponentResource {
     super("event-flow:monitoring:Monitoring", name, {}, opts);
 
     const { namespace, image, connection, revision } = args;
-    const { backend, ...subscribers } = services;
 
     new LagExporter(
       `${name}-lag`,
-      { namespace, image, connection, revision, groups: Object.values(subscribers).map(({ appId }) => appId) },
+      { namespace, image, connection, revision, groups: subscribers.map(({ appId }) => appId) },
       { parent: this },
     );
 

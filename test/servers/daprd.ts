@@ -9,6 +9,8 @@ import { type LogOption, type Server, serverDir, startServer } from "./process.t
 
 export interface Daprd extends Server {
   readonly httpPort: number;
+  /** Where it shows its metrics, if it was told to. */
+  readonly metricsPort: number | undefined;
 }
 
 /** Without a broker the sidecar has no pub/sub, without Valkey no state store. */
@@ -17,6 +19,8 @@ export interface DaprdOptions extends Backing, LogOption {
   readonly appPort: number;
   /** @default a free port */
   readonly httpPort?: number;
+  /** Where it shows its metrics. @default it has none */
+  readonly metricsPort?: number | undefined;
   /** What the app has to show. */
   readonly apiToken?: string;
   /** What the sidecar shows to the app. */
@@ -30,7 +34,7 @@ const appIds: readonly string[] = Object.values(services).map(({ appId }) => app
  * the app may still be missing.
  */
 export async function startDaprd(options: DaprdOptions): Promise<Daprd> {
-  const { appId, appPort, apiToken, appApiToken } = options;
+  const { appId, appPort, metricsPort, apiToken, appApiToken } = options;
   const [httpPort, grpcPort, internalPort, publicPort] = await Promise.all([
     options.httpPort ?? freePort(),
     freePort(),
@@ -63,7 +67,8 @@ export async function startDaprd(options: DaprdOptions): Promise<Daprd> {
       `--dapr-internal-grpc-port=${internalPort}`,
       `--dapr-public-port=${publicPort}`,
       "--dapr-listen-addresses=127.0.0.1",
-      "--enable-metrics=false",
+      `--enable-metrics=${metricsPort !== undefined}`,
+      ...(metricsPort === undefined ? [] : [`--metrics-port=${metricsPort}`]),
       `--config=${configuration}`,
       `--resources-path=${resources}`,
       ...(await shutdownFlags(appId)),
@@ -78,5 +83,5 @@ export async function startDaprd(options: DaprdOptions): Promise<Daprd> {
       return response.ok ? true : undefined;
     },
   });
-  return { ...server, httpPort };
+  return { ...server, httpPort, metricsPort };
 }

@@ -46,11 +46,14 @@ export const dieWithParent = ["setpriv", "--pdeathsig", "KILL"] as const;
 export const unprivileged = 999;
 
 /**
- * A command line that runs a shell script as an unprivileged user inside the root filesystem of the servers, with `dir` at
- * /mnt. The namespaces make sure that nothing that the script starts outlives it.
+ * A command line that runs a shell script as an unprivileged user inside a root filesystem, by default that of the servers,
+ * with `dir` at /mnt. The namespaces make sure that nothing that the script starts outlives it.
  */
-export function insideRoot(dir: string, script: string): readonly string[] {
-  const { root } = locate();
+export function insideRoot(
+  dir: string,
+  script: string,
+  { root }: { readonly root: string } = locate(),
+): readonly string[] {
   chownSync(dir, unprivileged, unprivileged);
   const outer = [
     `mount -t proc proc ${root}/proc`,

@@ -48,6 +48,8 @@ export interface SystemOptions {
   readonly logs?: string;
   /** Where the first replica of a service listens, if it matters. */
   readonly ports?: Partial<Record<keyof typeof services, number>>;
+  /** Whether its sidecars show metrics. */
+  readonly metrics?: boolean;
   /** Whether it's there to be measured: with a database that waits for its disk, and a broker that is compiled thoroughly. */
   readonly measured?: boolean;
   /** Between the parts: what is to be told as the address of one instead of its own. */
@@ -101,15 +103,18 @@ export async function startPod(
     readonly databaseUrl: string;
     /** @default a free port */
     readonly port?: number | undefined;
+    /** Whether the sidecar shows metrics. @default it doesn't */
+    readonly metrics?: boolean | undefined;
     /** Makes the path of a log from the name of what writes it. */
     readonly log?: (name: string) => string | undefined;
     /** The file that sets the service's clock. */
     readonly clock?: string | undefined;
   },
 ): Promise<Pod> {
-  const { backing, databaseUrl, log, clock } = options;
+  const { backing, databaseUrl, metrics = false, log, clock } = options;
   const identity = services[service];
   const [port, httpPort] = [options.port ?? (await freePort()), await freePort()];
+  const metricsPort = metrics ? await freePort() : undefined;
   // Together, as containers of a pod start: the sidecar waits for its app's port, the app goes on without the sidecar.
   const [app, daprd] = await Promise.all([
     startApp(identity, {
@@ -118,7 +123,14 @@ export async function startPod(
       log: log?.(identity.name),
       env: { DAPR_HTTP_PORT: String(httpPort), ...(service === "backend" && { DATABASE_URL: databaseUrl }) },
     }),
-    startDaprd({ ...backing, appId: identity.appId, appPort: port, httpPort, log: log?.(`${identity.name}-daprd`) }),
+    startDaprd({
+      ...backing,
+      appId: identity.appId,
+      appPort: port,
+      httpPort,
+      metricsPort,
+      log: log?.(`${identity.name}-daprd`),
+    }),
   ]);
   return { app, daprd };
 }
@@ -163,6 +175,7 @@ export async function startSystem(options: SystemOptions = {}): Promise<System> 
         backing,
         databaseUrl,
         clock,
+        metrics: options.metrics,
         port: nth === 1 ? ports[service] : undefined,
         log: (name) => log(`${name}${suffix}`).log,
       });

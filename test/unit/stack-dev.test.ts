@@ -1,5 +1,8 @@
-import { components, probes, secrets, services } from "@event-flow/events";
+import { components, probes, secrets, services, subscribers } from "@event-flow/events";
 import { beforeAll, describe, expect, test } from "vitest";
+import { parse } from "yaml";
+import { alertRules } from "../../components/alerts.ts";
+import { scrapeConfig } from "../../components/scraping.ts";
 import { devConfig, fixture } from "./support/config.ts";
 import { runProgram } from "./support/program.ts";
 import { resourcesSoFar, type Run, Secret } from "./support/pulumi.ts";
@@ -23,6 +26,7 @@ test("is made of exactly these resources", () => {
     " > database: event-flow:database:Database",
     " > front-door: event-flow:cluster:FrontDoor",
     " > images: event-flow:images:Images",
+    " > monitoring: event-flow:monitoring:Monitoring",
     " > notification-service: event-flow:dapr:Service",
     " > pubsub: event-flow:dapr:Component",
     " > resiliency: event-flow:dapr:Resiliency",
@@ -46,6 +50,10 @@ test("is made of exactly these resources", () => {
     "database > database-server: event-flow:server:StatefulServer",
     "database-server > database-server-service: kubernetes:core/v1:Service",
     "database-server > database-server-set: kubernetes:apps/v1:StatefulSet",
+    "monitoring > monitoring-dashboards: kubernetes:core/v1:ConfigMap",
+    "monitoring > monitoring-lag: event-flow:monitoring:LagExporter",
+    "monitoring > monitoring-prometheus: kubernetes:core/v1:ConfigMap",
+    "monitoring-lag > monitoring-lag-deployment: kubernetes:apps/v1:Deployment",
     "notification-service > notification-service-account: kubernetes:core/v1:ServiceAccount",
     "notification-service > notification-service-deployment: kubernetes:apps/v1:Deployment",
     "notification-service > notification-service-service: kubernetes:core/v1:Service",
@@ -106,7 +114,10 @@ describe("Dapr", () => {
       apiVersion: "dapr.io/v1alpha1",
       kind: "Configuration",
       metadata: { name: "event-flow", namespace: "default" },
-      spec: { features: [{ name: "HotReload", enabled: false }] },
+      spec: {
+        features: [{ name: "HotReload", enabled: false }],
+        metrics: { enabled: true, http: { increasedCardinality: false } },
+      },
     });
     expect(dev.resource("configuration").dependsOn).toContain("dapr-release");
   });
@@ -448,6 +459,8 @@ describe.each([
             "dapr.io/app-port": String(port),
             "dapr.io/app-protocol": "http",
             "dapr.io/log-level": "info",
+            "dapr.io/enable-metrics": "true",
+            "dapr.io/metrics-port": "9090",
             "dapr.io/sidecar-cpu-request": "50m",
             "dapr.io/sidecar-cpu-limit": "200m",
             "dapr.io/sidecar-memory-request": "64Mi",
@@ -457,6 +470,9 @@ describe.each([
             "dapr.io/disable-builtin-k8s-secret-store": "true",
             "dapr.io/block-shutdown-duration": "10s",
             "dapr.io/graceful-shutdown-seconds": "10",
+            "prometheus.io/scrape": "true",
+            "prometheus.io/port": String(port),
+            "prometheus.io/path": "/metrics",
             "event-flow/revision-of-todo-secrets": revision,
             "event-flow/revision-of-redis-credentials": revision,
             "event-flow/revision-of-kafka-pubsub": revision,
@@ -538,6 +554,72 @@ describe.each([
         "database-server-set",
       ]),
     );
+  });
+});
+
+describe("monitoring", () => {
+  const files = (name: string) => dev.resource(name).inputs["data"] as Record<string, string>;
+
+  test("tells a Prometheus what to scrape and when to tell somebody", () => {
+    const { "prometheus.yaml": config = "", "alerts.yaml": rules = "", ...others } = files("monitoring-prometheus");
+    expect(parse(config)).toEqual(scrapeConfig("default"));
+    expect(parse(rules)).toEqual(alertRules);
+    expect(others).toEqual({});
+  });
+
+  test("finds of the pods what shows metrics, by the annotations that they have", () => {
+    const port = "__meta_kubernetes_pod_container_port_name";
+    // Of each job: what it keeps, as Prometheus names it. (https://prometheus.io/docs/prometheus/latest/configuration/configuration/#pod)
+    const kept = scrapeConfig("default").scrape_configs.map(({ job_name, relabel_configs }) => [
+      job_name,
+      relabel_configs.flatMap((rule) =>
+        "regex" in rule && rule.action === "keep" ? [rule.source_labels, rule.regex] : [],
+      ),
+    ]);
+    expect(kept).toEqual([
+      ["event-flow-apps", [["__meta_kubernetes_pod_annotation_prometheus_io_scrape"], "true", [port], "http"]],
+      [
+        "event-flow-sidecars",
+        [["__meta_kubernetes_pod_annotation_dapr_io_enable_metrics"], "true", [port], "dapr-metrics"],
+      ],
+      ["event-flow-broker", [["__meta_kubernetes_pod_annotation_prometheus_io_scrape"], "true", [port], "metrics"]],
+    ]);
+  });
+
+  test("has a dashboard that Grafana's Helm chart finds", () => {
+    expect(dev.resource("monitoring-dashboards").inputs["metadata"]).toMatchObject({
+      labels: { grafana_dashboard: "1" },
+    });
+    const dashboard = JSON.parse(files("monitoring-dashboards")["event-flow-delivery.json"] ?? "") as {
+      panels: { type: string; gridPos: { x: number; y: number; w: number; h: number } }[];
+    };
+    const drawn = dashboard.panels.filter(({ type }) => type === "timeseries").map(({ gridPos }) => gridPos);
+    expect(drawn.length).toBeGreaterThan(10);
+    // No panel lies on another, or beyond the edge.
+    expect(new Set(drawn.map(({ x, y }) => `${x},${y}`)).size).toBe(drawn.length);
+    expect(drawn.filter(({ x, w }) => x + w > 24)).toEqual([]);
+  });
+
+  test("asks the broker how far each subscriber is behind, and needs no right in the cluster", () => {
+    const { template } = workload("monitoring-lag-deployment");
+    expect(template.metadata.annotations).toEqual({
+      "prometheus.io/scrape": "true",
+      "prometheus.io/port": "9308",
+      "prometheus.io/path": "/metrics",
+    });
+    expect(template.spec).toMatchObject({
+      automountServiceAccountToken: false,
+      securityContext: { runAsNonRoot: true },
+    });
+    expect(template.spec.containers[0]).toMatchObject({
+      image: "backend:test",
+      env: [
+        { name: "BROKERS", value: "redpanda:9092" },
+        { name: "GROUPS", value: subscribers.map(({ appId }) => appId).join(",") },
+        { name: "PORT", value: "9308" },
+      ],
+    });
+    expect(dev.resource("monitoring").dependsOn).toContain("broker-server-set");
   });
 });
 

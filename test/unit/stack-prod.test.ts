@@ -1,4 +1,4 @@
-import { components, secrets } from "@event-flow/events";
+import { components, secrets, subscribers } from "@event-flow/events";
 import { beforeAll, describe, expect, test } from "vitest";
 import { devConfig, fixture, prodConfig, prodSecrets } from "./support/config.ts";
 import { runProgram } from "./support/program.ts";
@@ -87,8 +87,10 @@ test("what both are made of differs in this", () => {
       return other === undefined ? [] : differences(resource.name, resource.inputs, other.inputs);
     })
     .map((row) => row.replace(fixture(""), "<fixtures>"));
-  // The namespace, the images' names and what follows from secret values are what one would think.
-  const telling = table.filter((row) => !/"default" → "event-flow"|\.image: |revision-of-[\w-]+: /.test(row));
+  // The namespace, also in Prometheus' file, the images' names and what follows from secret values are what one would think.
+  const expected =
+    /"default" → "event-flow"|data\.prometheus\.yaml: |\.image: |revision-of-[\w-]+: |event-flow\/revision: /;
+  const telling = table.filter((row) => !expected.test(row));
   expect(telling.sort().join("\n")).toMatchInlineSnapshot(`
     "backend-deployment.spec.replicas: 1 → 2
     backend-deployment.spec.template.spec.containers.0.volumeMounts.1: – → {"mountPath":"/etc/postgres-ca","name":"files","readOnly":true}
@@ -107,6 +109,10 @@ test("what both are made of differs in this", () => {
     dapr-release.values.dapr_sentry.resources.limits.memory: "256Mi" → "1Gi"
     dapr-release.values.dapr_sidecar_injector.resources.limits.memory: "256Mi" → "1Gi"
     dapr-release.values.global.ha.enabled: false → true
+    monitoring-lag-deployment.spec.template.spec.containers.0.env.0.value: "redpanda:9092" → "seed-1.example.com:9092,seed-2.example.com:9092"
+    monitoring-lag-deployment.spec.template.spec.containers.0.env.3: – → {"name":"SASL_USERNAME","valueFrom":{"secretKeyRef":{"key":"username","name":"redpanda-credentials"}}}
+    monitoring-lag-deployment.spec.template.spec.containers.0.env.4: – → {"name":"SASL_PASSWORD","valueFrom":{"secretKeyRef":{"key":"password","name":"redpanda-credentials"}}}
+    monitoring-lag-deployment.spec.template.spec.containers.0.env.5: – → {"name":"SASL_MECHANISM","value":"SCRAM-SHA-256"}
     notification-service-deployment.spec.replicas: 1 → 2
     notification-service-deployment.spec.template.spec.topologySpreadConstraints: – → [{"labelSelector":{"matchLabels":{"app":"notification-service"}},"matchLabelKeys":["pod-template-hash"],"maxSkew":1,"topologyKey":"kubernetes.io/hostname","whenUnsatisfiable":"ScheduleAnyway"}]
     pubsub-manifest.spec.metadata.0.value: "redpanda:9092" → "seed-1.example.com:9092,seed-2.example.com:9092"
@@ -296,6 +302,23 @@ test("a SASL user is named to Dapr in Dapr's words", () => {
     { name: "saslMechanism", value: "SHA-256" },
   ]);
   expect(prod.resource("pubsub-manifest").inputs["metadata"]).toMatchObject({ name: components.pubsub });
+});
+
+test("what watches the broker signs in as the services do, by secrets", () => {
+  const { template } = prod.resource("monitoring-lag-deployment").inputs["spec"] as {
+    template: { metadata: { annotations: object }; spec: { containers: [{ env: unknown }] } };
+  };
+  expect(template.spec.containers[0].env).toEqual([
+    { name: "BROKERS", value: "seed-1.example.com:9092,seed-2.example.com:9092" },
+    { name: "GROUPS", value: subscribers.map(({ appId }) => appId).join(",") },
+    { name: "PORT", value: "9308" },
+    { name: "SASL_USERNAME", valueFrom: { secretKeyRef: { name: "redpanda-credentials", key: "username" } } },
+    { name: "SASL_PASSWORD", valueFrom: { secretKeyRef: { name: "redpanda-credentials", key: "password" } } },
+    { name: "SASL_MECHANISM", value: "SCRAM-SHA-256" },
+  ]);
+  // Another password makes a new pod.
+  expect(template.metadata.annotations).toHaveProperty("event-flow/revision");
+  expect(prod.resource("monitoring").dependsOn).toContain("broker-check");
 });
 
 describe("with other settings", () => {

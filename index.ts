@@ -1,4 +1,4 @@
-import { components, secrets, services } from "@event-flow/events";
+import { components, secrets, services, subscribers } from "@event-flow/events";
 import { AppSecrets } from "./components/app-secrets.ts";
 import { Broker } from "./components/broker.ts";
 import { Cluster } from "./components/cluster.ts";
@@ -14,7 +14,7 @@ import { readSettings } from "./components/settings.ts";
 import { StateStore } from "./components/state-store.ts";
 
 const { backend, notificationService } = services;
-const scopes = [backend.appId, notificationService.appId];
+const scopes = Object.values(services).map(({ appId }) => appId);
 
 // Whatever is wrong with the config is said here, before anything is made.
 const settings = readSettings();
@@ -53,7 +53,8 @@ const state = new DaprComponent(
     componentName: components.stateStore,
     type: "state.redis",
     metadata: redisMetadata(stateStore.connection),
-    scopes: [notificationService.appId],
+    // Each has keys of its own there, at the least for its dead letters: Dapr puts the app id before them.
+    scopes: subscribers.map(({ appId }) => appId),
   },
   { ...inCluster, dependsOn: [dapr, stateStore] },
 );

@@ -1,11 +1,11 @@
 /**
- * Lists the messages that the notification service gave up on, with the cause, and replays or discards them.
+ * Lists the messages that a subscriber gave up on, with the cause, and replays or discards them.
  *
- *     node commands/dead-letters.ts list
- *     node commands/dead-letters.ts replay  <id>… | --all
- *     node commands/dead-letters.ts discard <id>… | --all
+ *     node commands/dead-letters.ts list    --service <name>
+ *     node commands/dead-letters.ts replay  --service <name> <id>… | --all
+ *     node commands/dead-letters.ts discard --service <name> <id>… | --all
  *
- * It asks the service's sidecar, which has the state store and the broker: through kubectl in the stack that is up here, or
+ * It asks the subscriber's sidecar, which has the state store and the broker: through kubectl in the stack that is up here, or
  * in another one by --context and --namespace; or at --dapr <url>, with a token in DAPR_API_TOKEN if it needs one.
  */
 import { parseArgs } from "node:util";
@@ -14,7 +14,7 @@ import {
   deadLetterKeys,
   deadLetterListSchema,
   deadLetterSchema,
-  services,
+  subscribers,
   type DeadLetter,
   daprHttpPort,
 } from "@event-flow/events";
@@ -23,14 +23,17 @@ import { print } from "../test/tools/progress.ts";
 import { main } from "./process.ts";
 import { openWorkspace } from "./workspace.ts";
 
+const names = subscribers.map(({ name }) => name);
 const usage =
-  "usage: dead-letters.ts list | (replay | discard) (<id>… | --all) [--dapr <url> | --context … --namespace …]";
+  "usage: dead-letters.ts list | (replay | discard) (<id>… | --all) " +
+  `(--service ${names.join(" | ")} [--context … --namespace …] | --dapr <url>)`;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     all: { type: "boolean", default: false },
     dapr: { type: "string" },
+    service: { type: "string", default: "" },
     context: { type: "string" },
     namespace: { type: "string", default: "default" },
   },
@@ -119,15 +122,16 @@ async function run(call: Call): Promise<void> {
 
 /** A way to the sidecar, and how to give it up. */
 async function open(): Promise<{ url: string; close: () => void }> {
-  const { dapr: url, context, namespace } = values;
+  const { dapr: url, service, context, namespace } = values;
   if (url !== undefined) return { url, close: () => undefined };
   const access = context === undefined ? await openWorkspace() : { kubectl: "kubectl", context, namespace, env: {} };
-  return forward(access, `deployment/${services.notificationService.name}`, daprHttpPort);
+  return forward(access, `deployment/${service}`, daprHttpPort);
 }
 
 await main(async () => {
   const known = verb === "list" ? ids.length === 0 : verb === "replay" || verb === "discard";
-  if (!known || (verb !== "list" && values.all === ids.length > 0)) throw new Error(usage);
+  const isSomeones = values.dapr !== undefined || names.includes(values.service);
+  if (!known || !isSomeones || (verb !== "list" && values.all === ids.length > 0)) throw new Error(usage);
   const { url, close } = await open();
   try {
     await run(caller(url));

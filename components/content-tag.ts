@@ -2,6 +2,7 @@ import { services } from "@event-flow/events";
 import { createHash } from "node:crypto";
 import { globSync, readFileSync } from "node:fs";
 import path from "node:path";
+import { z } from "zod";
 
 /** One of the services, by its name in the contract. */
 export type ServiceKey = keyof typeof services;
@@ -9,7 +10,7 @@ export type ServiceKey = keyof typeof services;
 /** The root of this repository: the context that the images are built in. */
 export const repositoryRoot = path.join(import.meta.dirname, "..");
 
-/** The Dockerfile of both services, relative to the root; its build argument `SERVICE` says which. */
+/** The Dockerfile of all services, relative to the root; its build argument `SERVICE` says which. */
 export const dockerfile = "apps/Dockerfile";
 
 /**
@@ -28,7 +29,7 @@ export function contentTag(service: ServiceKey, root: string = repositoryRoot): 
 
 /** The files that `contentTag` looks at, relative to the root, sorted. */
 export function imageSources(service: ServiceKey, root: string = repositoryRoot): string[] {
-  const folders = ["apps/events", "apps/service", `apps/${services[service].name}`];
+  const folders = [...withShared(`apps/${services[service].name}`, root)];
   const patterns = [
     dockerfile,
     ".dockerignore",
@@ -43,4 +44,19 @@ export function imageSources(service: ServiceKey, root: string = repositoryRoot)
     .filter((entry) => entry.isFile())
     .map((entry) => path.relative(root, path.join(entry.parentPath, entry.name)).split(path.sep).join("/"));
   return [...new Set(found)].sort();
+}
+
+const manifestSchema = z.object({ dependencies: z.record(z.string(), z.string()).default({}) });
+
+/** A folder, and those of this repository that its package depends on: each has the name of its package. */
+function withShared(folder: string, root: string, found = new Set<string>()): Set<string> {
+  if (!found.has(folder)) {
+    found.add(folder);
+    const manifest = JSON.parse(readFileSync(path.join(root, folder, "package.json"), "utf8")) as unknown;
+    for (const dependency of Object.keys(manifestSchema.parse(manifest).dependencies)) {
+      const [scope, name = ""] = dependency.split("/");
+      if (scope === "@event-flow") withShared(`apps/${name}`, root, found);
+    }
+  }
+  return found;
 }

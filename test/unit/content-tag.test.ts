@@ -10,6 +10,20 @@ const write = (file: string, content: string) => {
   writeFileSync(path.join(root, file), content);
 };
 
+/** What each package has of the others. */
+const shared = {
+  events: [],
+  service: ["events"],
+  subscriber: ["service"],
+  backend: ["events", "service"],
+  "notification-service": ["events", "subscriber"],
+};
+
+function manifest(packages: readonly string[]): string {
+  const dependencies = packages.map((name) => [`@event-flow/${name}`, "0.1.0"]);
+  return JSON.stringify({ dependencies: Object.fromEntries([["zod", "4.0.0"], ...dependencies]) as unknown });
+}
+
 beforeEach(() => {
   root = mkdtempSync(path.join(tmpdir(), "event-flow-"));
   const files = [
@@ -21,11 +35,11 @@ beforeEach(() => {
     "components/images.ts",
     "apps/Dockerfile",
   ];
-  for (const app of ["events", "service", "backend", "notification-service"]) {
-    files.push(`apps/${app}/package.json`, `apps/${app}/src/index.ts`, `apps/${app}/test/a.test.ts`);
-    files.push(`apps/${app}/node_modules/zod/index.js`);
+  for (const app of Object.keys(shared)) {
+    files.push(`apps/${app}/src/index.ts`, `apps/${app}/test/a.test.ts`, `apps/${app}/node_modules/zod/index.js`);
   }
   for (const file of files) write(file, `the first ${file}`);
+  for (const [app, packages] of Object.entries(shared)) write(`apps/${app}/package.json`, manifest(packages));
 });
 
 test("an image is built from exactly these files", () => {
@@ -39,9 +53,17 @@ test("an image is built from exactly these files", () => {
     "apps/notification-service/package.json",
     "apps/service/package.json",
     "apps/service/src/index.ts",
+    "apps/subscriber/package.json",
     "package-lock.json",
     "package.json",
   ]);
+});
+
+test("an image is also built from what is shared by way of another package", () => {
+  const folders = new Set(
+    imageSources("notificationService", root).flatMap((file) => /^apps\/(.*)\/src\//.exec(file)?.[1] ?? []),
+  );
+  expect([...folders]).toEqual(["events", "notification-service", "service", "subscriber"]);
 });
 
 test("a tag is 16 hexadecimal digits, the same each time, and another for each service", () => {
@@ -64,7 +86,7 @@ describe("the backend's tag changes with", () => {
     "package.json",
   ])("%s", (file) => {
     const before = contentTag("backend", root);
-    write(file, "another content");
+    write(file, /^apps\/.*json$/.test(file) ? manifest(["backend"]) : "another content");
     expect(contentTag("backend", root)).not.toBe(before);
   });
 
@@ -83,6 +105,7 @@ describe("the backend's tag does not change with", () => {
     "index.ts",
     "components/images.ts",
     "apps/notification-service/src/index.ts",
+    "apps/subscriber/src/index.ts",
     "apps/backend/test/a.test.ts",
     "apps/events/test/new.test.ts",
     "apps/service/node_modules/zod/index.js",

@@ -1,3 +1,4 @@
+import { services } from "@event-flow/events";
 import * as pulumi from "@pulumi/pulumi";
 import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -8,7 +9,10 @@ import { run, Secret } from "./support/pulumi.ts";
 import { temporaryFolder } from "./support/folder.ts";
 
 const root = temporaryFolder();
-mkdirSync(path.join(root, "apps"));
+for (const { name } of Object.values(services)) {
+  mkdirSync(path.join(root, "apps", name), { recursive: true });
+  writeFileSync(path.join(root, "apps", name, "package.json"), "{}");
+}
 writeFileSync(path.join(root, "apps", "Dockerfile"), "FROM scratch");
 const context = path.relative(process.cwd(), root);
 const tags = { backend: contentTag("backend", root), notificationService: contentTag("notificationService", root) };

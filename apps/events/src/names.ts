@@ -17,6 +17,11 @@ export const services = {
   notificationService: { appId: "notification-service", name: "notification-service", port: 8001 },
 } as const satisfies Record<string, ServiceIdentity>;
 
+/** The services that events are delivered to: all but the one that publishes them. */
+export const subscribers: readonly ServiceIdentity[] = Object.values(services).filter(
+  (service) => service !== services.backend,
+);
+
 /** Kubernetes secrets and the keys inside them. */
 export const secrets = {
   /** What the services themselves need: where the database is, and the key that signs users' bearer tokens. */

@@ -2,6 +2,7 @@ import { randomInt, randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { eventTypes, type CloudEvent, type EventType } from "@event-flow/events";
 import type { DaprClient } from "@event-flow/service";
+import { ConflictError } from "@event-flow/subscriber";
 import { z } from "zod";
 
 export const notificationSchema = z.object({
@@ -42,11 +43,6 @@ const keptSeen = 2 * kept;
 
 // Each attempt that fails is another replica's that succeeded: within one a user's events take turns.
 const attempts = 20;
-
-/** Too many others wrote the user's document at the same time. */
-export class ConflictError extends Error {
-  override readonly name = "ConflictError";
-}
 
 async function readDocument(
   dapr: DaprClient,

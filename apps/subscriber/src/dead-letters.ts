@@ -3,12 +3,16 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { deadLetterKeys, deadLetterListSchema, deadLetterSchema, type DeadLetter } from "@event-flow/events";
 import type { DaprClient } from "@event-flow/service";
 import { z } from "zod";
-import { ConflictError } from "./notifications.ts";
 
 /** How many dead letters are kept to be listed and replayed. Older ones are in their topic only, as long as the broker keeps it. */
 const kept = 500;
 
 const attempts = 20;
+
+/** Too many others wrote the same value in the state store at the same time. */
+export class ConflictError extends Error {
+  override readonly name = "ConflictError";
+}
 
 /** Where a message is in the broker, as the sidecar says in headers, and by which key. */
 export interface Origin {

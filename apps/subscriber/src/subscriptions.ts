@@ -1,0 +1,280 @@
+import { randomUUID, timingSafeEqual } from "node:crypto";
+import {
+  cloudEventSchema,
+  components,
+  deadLetterTopic,
+  eventTypes,
+  topic,
+  type CloudEvent,
+  type EventType,
+  type ServiceIdentity,
+} from "@event-flow/events";
+import { HttpError, traceId, type App, type DaprClient } from "@event-flow/service";
+import type { FastifyBaseLogger, FastifyRequest } from "fastify";
+import { z } from "zod";
+import { keepDeadLetter, readDeadLetter, type Origin } from "./dead-letters.ts";
+import { Tries } from "./tries.ts";
+
+/** What a handler has besides its event. */
+export interface Context {
+  readonly dapr: DaprClient;
+  readonly log: FastifyBaseLogger;
+}
+
+/**
+ * What became of an event: what was done, in a word and as the log says it; or nothing, as it was delivered before or is older
+ * than what was seen of its task.
+ */
+export type Outcome = "repeated" | "outdated" | { readonly outcome: string; readonly message: string };
+
+/** Does something with an event, which is checked. It may come again, and in any order with those of other types. */
+export type Handler<T extends EventType> = (event: CloudEvent<T>, context: Context) => Promise<Outcome>;
+
+export type Handlers = { readonly [T in EventType]?: Handler<T> };
+
+interface SubscriptionOptions<M> {
+  /** What its messages are called, in the log and in the route. */
+  readonly name: string;
+  readonly topic: string;
+  /** What a message follows, as Dapr delivers it. */
+  readonly schema: z.ZodType<M>;
+  /** What the log tells of each message. */
+  readonly facts: (message: M) => object;
+  /** When it came to be, in ISO 8601. */
+  readonly time: (message: M) => string;
+  readonly handle: (message: M, context: Context) => Promise<Outcome>;
+}
+
+/** A topic that is subscribed to, with what is done with its messages. */
+export interface Subscription {
+  readonly topic: string;
+  readonly route: string;
+  /** Adds the route. */
+  readonly register: (scope: App, subscriber: Subscriber) => void;
+}
+
+interface Subscriber {
+  readonly dapr: DaprClient;
+  readonly deadLetters: string;
+  readonly tries: Tries;
+  readonly isTransient: (error: unknown) => boolean;
+}
+
+interface SubscriptionRoutesOptions extends Pick<Subscriber, "dapr" | "isTransient"> {
+  readonly identity: ServiceIdentity;
+  readonly appApiToken: string | undefined;
+  readonly subscriptions: readonly Subscription[];
+}
+
+/** What a subscriber tells Dapr to do with a message (https://docs.dapr.io/reference/api/pubsub_api/). */
+const success = { status: "SUCCESS" };
+/** Deliver it again. */
+const retry = { status: "RETRY" };
+/** Never deliver it again. */
+const drop = { status: "DROP" };
+
+const deadLetterRoute = "/events/dead-letter";
+
+/** How often an event is tried whose failure is no backing service's. */
+const triesOfOne = 5;
+
+/** As much as the sidecar lets through (its `max-body-size`): a broker's limit is below it. */
+const bodyLimit = 4 * 1024 * 1024;
+
+/** The subscriptions to the events that there are handlers for. */
+export function eventSubscriptions(handlers: Handlers): Subscription[] {
+  return eventTypes.flatMap((type) => eventSubscription(type, handlers) ?? []);
+}
+
+function eventSubscription<T extends EventType>(type: T, handlers: Pick<Handlers, T>): Subscription | undefined {
+  const handle: Handler<T> | undefined = handlers[type];
+  return (
+    handle &&
+    subscription<CloudEvent<T>>({
+      name: type,
+      topic: topic(type),
+      schema: cloudEventSchema(type),
+      facts: (event) => ({
+        eventId: event.id,
+        type,
+        taskId: event.data.task_id,
+        taskVersion: event.taskversion,
+        userId: event.data.user_id,
+        traceId: traceId(event.traceparent),
+      }),
+      time: (event) => event.time,
+      handle,
+    })
+  );
+}
+
+/**
+ * What the sidecar calls: which topics to subscribe to, and a route for each. A handler always answers 200 with a status
+ * chosen on purpose:
+ *
+ * - RETRY if a backing service failed. The sidecar then delivers the event again, in its place, for as long as it takes:
+ *   nothing is wrong with the event, and the ones behind it would fare no better.
+ * - SUCCESS if the event was handled, or can't be: that one goes to the dead letter topic, with the cause, and no further
+ *   event waits for it. An event that doesn't follow its schema is such a one at once, any other failure after five tries.
+ * - DROP if it can't even be read. The sidecar then passes it on to the dead letter topic, as it does what it can't deliver.
+ */
+export function subscriptionRoutes(
+  scope: App,
+  { identity, dapr, appApiToken, subscriptions, isTransient }: SubscriptionRoutesOptions,
+): void {
+  // Dapr delivers CloudEvents as application/cloudevents+json, which Fastify does not take by itself.
+  scope.addContentTypeParser(
+    /^application\/([\w.-]+\+)?json(;|$)/,
+    { parseAs: "string" },
+    scope.getDefaultJsonParser("error", "error"),
+  );
+
+  if (appApiToken !== undefined) {
+    scope.addHook("onRequest", (request, _reply, done) => {
+      done(isFromSidecar(request, appApiToken) ? undefined : new HttpError(401, "Only the sidecar may call this"));
+    });
+  }
+
+  const deadLetters = deadLetterTopic(identity);
+  scope.get("/dapr/subscribe", { schema: { hide: true } }, () => [
+    ...subscriptions.map(({ topic, route }) => ({
+      pubsubname: components.pubsub,
+      topic,
+      route,
+      deadLetterTopic: deadLetters,
+    })),
+    // Raw, as what is there need be no CloudEvent.
+    { pubsubname: components.pubsub, topic: deadLetters, route: deadLetterRoute, metadata: { rawPayload: "true" } },
+  ]);
+
+  const tries = new Tries();
+  for (const { register } of subscriptions) {
+    register(scope, { dapr, deadLetters, tries, isTransient });
+  }
+  subscribeToDeadLetters(scope, dapr, deadLetters);
+}
+
+/** Subscribes to a topic, be it of events or of something else. */
+export function subscription<M>(options: SubscriptionOptions<M>): Subscription {
+  const { name, topic, schema, facts: factsOf, time, handle } = options;
+  const route = `/events/${name.replaceAll("_", "-")}`;
+  const register = (scope: App, { dapr, deadLetters, tries, isTransient }: Subscriber) => {
+    scope.post(
+      route,
+      {
+        bodyLimit,
+        config: { logsOutcome: true },
+        schema: { hide: true },
+        errorHandler: (error, request, reply) => {
+          if (error instanceof HttpError) {
+            throw error;
+          }
+          request.log.error({ err: error, type: name }, `Dropped event: ${name} could not be read`);
+          void reply.code(200).send(drop);
+        },
+      },
+      async ({ body, headers, log }) => {
+        const origin = originOf(headers, topic, eventId(body));
+        const giveUp = async (facts: object, cause: string) => {
+          try {
+            await dapr.publishDeadLetter(deadLetters, {
+              ...origin,
+              cause,
+              failed_at: new Date().toISOString(),
+              event: body,
+            });
+          } catch (err) {
+            log.warn({ ...facts, err }, `Event to be retried: ${name} could not go to the dead letters`);
+            return retry;
+          }
+          tries.done(origin.id);
+          log.error({ ...facts, deadLetter: origin.id, cause }, `Dead letter: ${name}`);
+          return success;
+        };
+
+        const { success: isSound, data: message, error } = schema.safeParse(body);
+        if (!isSound) {
+          const issues = error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`);
+          return giveUp({ eventId: eventId(body), type: name }, `It does not follow its schema: ${issues.join("; ")}`);
+        }
+        const facts = factsOf(message);
+        try {
+          const outcome = await handle(message, { dapr, log });
+          tries.done(origin.id);
+          const sinceEventMs = Date.now() - Date.parse(time(message));
+          log.info({ ...facts, outcome: wordOf(outcome), sinceEventMs }, says(outcome, name));
+          return success;
+        } catch (err) {
+          if (!isTransient(err) && tries.failed(origin.id) >= triesOfOne) {
+            return giveUp(
+              facts,
+              `It failed ${triesOfOne} times: ${err instanceof Error ? err.message : "unknown error"}`,
+            );
+          }
+          log.warn({ ...facts, err }, `Event to be retried: ${name}`);
+          return retry;
+        }
+      },
+    );
+  };
+  return { topic, route, register };
+}
+
+function wordOf(outcome: Outcome): string {
+  return typeof outcome === "string" ? outcome : outcome.outcome;
+}
+
+function says(outcome: Outcome, name: string): string {
+  switch (outcome) {
+    case "repeated":
+      return `Ignored event: ${name} was delivered before`;
+    case "outdated":
+      return `Ignored event: ${name} is older than what was seen of its task`;
+    default:
+      return outcome.message;
+  }
+}
+
+const rawEventSchema = z.object({ data_base64: z.base64() });
+
+function subscribeToDeadLetters(scope: App, dapr: DaprClient, deadLetters: string): void {
+  scope.post(deadLetterRoute, { bodyLimit: 2 * bodyLimit, schema: { hide: true } }, async ({ body, headers, log }) => {
+    const { data_base64 } = rawEventSchema.parse(body);
+    const letter = readDeadLetter(Buffer.from(data_base64, "base64"), originOf(headers, deadLetters));
+    try {
+      await keepDeadLetter(dapr, letter);
+      return success;
+    } catch (err) {
+      log.warn({ deadLetter: letter.id, err }, "Dead letter to be kept later");
+      return retry;
+    }
+  });
+}
+
+/** The sidecar says where a message is in the broker; of a dead letter, where it was before. */
+function originOf(headers: FastifyRequest["headers"], byDefault: string, id: string = randomUUID()): Origin {
+  const header = (name: string) => {
+    const value = headers[name];
+    return typeof value === "string" ? value : undefined;
+  };
+  const { topic, partition, offset } = {
+    topic: header("__topic") ?? byDefault,
+    partition: header("__partition"),
+    offset: header("__offset"),
+  };
+  return { id: `${topic}/${partition ?? "-"}/${offset ?? id}`, topic, key: header("__key") ?? null };
+}
+
+const identifiedSchema = z.object({ id: z.string() });
+
+function eventId(body: unknown): string | undefined {
+  return identifiedSchema.safeParse(body).data?.id;
+}
+
+/** daprd shows the token of `dapr.io/app-token-secret` with each call to its app. */
+function isFromSidecar(request: FastifyRequest, appApiToken: string): boolean {
+  const shown = request.headers["dapr-api-token"];
+  const expected = Buffer.from(appApiToken);
+  const actual = Buffer.from(typeof shown === "string" ? shown : "");
+  return actual.length === expected.length && timingSafeEqual(actual, expected);
+}

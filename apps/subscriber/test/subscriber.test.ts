@@ -1,0 +1,123 @@
+import { execFile } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { components, type CloudEvent } from "@event-flow/events";
+import { afterAll, beforeAll, expect, inject, test } from "vitest";
+import { call } from "../../../test/servers/client.ts";
+import { startDaprd, type Daprd } from "../../../test/servers/daprd.ts";
+import { eventOf, publish } from "../../../test/servers/events.ts";
+import { freePort } from "../../../test/servers/ports.ts";
+import { startService, type Service } from "../../../test/servers/service.ts";
+import { waitFor } from "../../../test/tools/progress.ts";
+
+const { brokers, valkey } = inject("servers");
+const command = join(import.meta.dirname, "..", "..", "..", "commands", "dead-letters.ts");
+let daprd: Daprd;
+let service: Service;
+
+beforeAll(async () => {
+  const port = await freePort();
+  daprd = await startDaprd({ appId: "subscriber-test", appPort: port, brokers, valkey });
+  const env = { DAPR_HTTP_PORT: String(daprd.httpPort) };
+  service = await startService("subscriber", port, env, { entry: "test/fixture.ts" });
+});
+
+afterAll(async () => {
+  await Promise.all([service.stop(), daprd.stop()]);
+});
+
+let lastTask = 2_000_000;
+
+function created(title: string): CloudEvent<"task_created"> {
+  lastTask += 1;
+  const data = { task_id: lastTask, user_id: randomUUID(), title, priority_id: null, due_date: null };
+  return eventOf("task_created", { ...data, created_at: new Date().toISOString() });
+}
+
+function handled({ id }: { readonly id: string }) {
+  return service.logged(`event ${id}`, (line) => line["eventId"] === id && line["outcome"] !== undefined);
+}
+
+test("it subscribes to what it has handlers for, with dead letters of its own", async () => {
+  const { body } = await call("GET", `${service.url}/dapr/subscribe`);
+  const deadLetters = { deadLetterTopic: "task-events.dead-letter.subscriber-test" };
+  const pubsubname = components.pubsub;
+  expect(body).toEqual([
+    { pubsubname, topic: "task-events.task_created", route: "/events/task-created", ...deadLetters },
+    { pubsubname, topic: "task-events.task_deleted", route: "/events/task-deleted", ...deadLetters },
+    { pubsubname, topic: "subscriber-test.remarks", route: "/events/remarks", ...deadLetters },
+    {
+      pubsubname,
+      topic: "task-events.dead-letter.subscriber-test",
+      route: "/events/dead-letter",
+      metadata: { rawPayload: "true" },
+    },
+  ]);
+});
+
+test("what a handler made of an event is logged with the event's facts", async () => {
+  const event = created("fine");
+  await publish(daprd, event);
+  expect(await handled(event)).toMatchObject({
+    level: 30,
+    msg: "Counted: fine",
+    outcome: "counted",
+    type: "task_created",
+    taskId: event.data.task_id,
+    taskVersion: 1,
+    userId: event.data.user_id,
+    traceId: event.traceparent?.split("-")[1],
+    sinceEventMs: expect.any(Number) as number,
+  });
+
+  const { task_id, user_id } = event.data;
+  const deleted = eventOf("task_deleted", { task_id, user_id, deleted_at: event.time }, { taskversion: 2 });
+  await publish(daprd, deleted);
+  expect(await handled(deleted)).toMatchObject({
+    outcome: "outdated",
+    msg: "Ignored event: task_deleted is older than what was seen of its task",
+  });
+});
+
+test("a topic of another kind is handled like those of events", async () => {
+  const remark = {
+    id: randomUUID(),
+    specversion: "1.0",
+    source: "test",
+    type: "remark",
+    time: new Date().toISOString(),
+  };
+  const response = await fetch(
+    `http://127.0.0.1:${daprd.httpPort}/v1.0/publish/${components.pubsub}/subscriber-test.remarks`,
+    {
+      method: "POST",
+      headers: { "content-type": "application/cloudevents+json" },
+      body: JSON.stringify({ ...remark, datacontenttype: "application/json", data: { text: "well done" } }),
+    },
+  );
+  expect(response.status).toBe(204);
+  expect(await handled(remark)).toMatchObject({ outcome: "heard", msg: "Remark: well done" });
+});
+
+test("what isn't an event's fault is tried for as long as it takes", async () => {
+  const event = created("busy");
+  await publish(daprd, event);
+  await handled(event);
+  const lines = service.log.filter((line) => line["eventId"] === event.id).map(({ msg }) => msg);
+  expect(lines).toEqual([...Array<string>(7).fill("Event to be retried: task_created"), "Counted: busy"]);
+});
+
+test("what is an event's fault ends as a dead letter of this subscriber", async () => {
+  const event = created("broken");
+  const [before, after] = [event, created("fine")].map((one) => ({ ...one, data: { ...one.data, task_id: 7 } }));
+  await publish(daprd, before ?? event);
+  await publish(daprd, after ?? event);
+  await handled(after ?? event);
+  const url = `--dapr=http://127.0.0.1:${daprd.httpPort}`;
+  const list = await waitFor("the dead letter", 60, async () => {
+    const { stdout } = await promisify(execFile)(process.execPath, [command, "list", url]);
+    return stdout.includes(event.id) ? stdout : undefined;
+  });
+  expect(list).toContain("It failed 5 times: It is broken");
+});

@@ -2,6 +2,7 @@
  * Shows Prometheus how far subscribers are behind the broker, under the names that kafka_exporter has for it. Runs from the
  * image of a service, as the check of the broker does, so that there is no further image to trust and to keep up to date.
  */
+import { once } from "node:events";
 import { createServer } from "node:http";
 import { isIP } from "node:net";
 import { metrics, metricsPath } from "@event-flow/events";
@@ -123,18 +124,21 @@ await startOrExit(async () => {
   });
 
   const measure = async () => {
-    lag.reset();
-    offset.reset();
-    try {
-      const found = await admin.metadata({ topics: [], forceUpdate: true });
-      for (const { lag: behind, offset: next, ...labels } of await readPositions(admin, settings.GROUPS)) {
+    const show = (brokerCount: number, positions: readonly Position[]) => {
+      brokers.set(brokerCount);
+      lag.reset();
+      offset.reset();
+      for (const { lag: behind, offset: next, ...labels } of positions) {
         lag.set(labels, behind);
         offset.set(labels, next);
       }
-      brokers.set(found.brokers.size);
+    };
+    try {
+      const found = await admin.metadata({ topics: [], forceUpdate: true });
+      show(found.brokers.size, await readPositions(admin, settings.GROUPS));
     } catch (err) {
       log.warn({ err }, "The broker could not be asked");
-      brokers.set(0);
+      show(0, []);
     }
   };
 
@@ -152,7 +156,6 @@ await startOrExit(async () => {
     server.closeAllConnections();
     await admin.close();
   });
-  server.listen(settings.PORT, "0.0.0.0", () => {
-    log.info({ port: settings.PORT, groups: settings.GROUPS }, "Server listening");
-  });
+  await once(server.listen(settings.PORT, "0.0.0.0"), "listening");
+  log.info({ port: settings.PORT, groups: settings.GROUPS }, "Server listening");
 });

@@ -146,7 +146,7 @@ const rows: readonly { readonly title: string; readonly panels: readonly Panel[]
         unit: "ops",
         queries: [
           {
-            expr: perSecond("app_id, success", "dapr_component_pubsub_egress_count"),
+            expr: perSecond("app_id, success", "dapr_component_pubsub_egress_bulk_event_count"),
             legend: "{{app_id}} published, success {{success}}",
           },
           {

@@ -17,7 +17,7 @@ let system: System;
 let exporter: Service;
 let prometheus: Prometheus;
 
-/** The alerts with their time shortened: two seconds for a minute, and six for a minute that a rate looks back. */
+/** The alerts with their time shortened: two seconds for a minute, and four for a minute that a rate looks back. */
 function hurried({ groups }: typeof alertRules): object {
   const shorter = (each: number) => (_match: string, minutes: string) => `${Number(minutes) * each}s`;
   return {
@@ -25,7 +25,7 @@ function hurried({ groups }: typeof alertRules): object {
       ...group,
       rules: rules.map((rule) => ({
         ...rule,
-        expr: rule.expr.replaceAll(/(?<=\[)(\d+)m(?=\])/g, shorter(6)),
+        expr: rule.expr.replaceAll(/(?<=\[)(\d+)m(?=\])/g, shorter(4)),
         ...(rule.for !== undefined && { for: rule.for.replace(/^(\d+)m$/, shorter(2)) }),
       })),
     })),

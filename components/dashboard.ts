@@ -142,11 +142,12 @@ const rows: readonly { readonly title: string; readonly panels: readonly Panel[]
         ],
       },
       {
-        title: "Sidecars: published and delivered",
+        title: "Sidecars: calls to publish, and deliveries",
         unit: "ops",
+        description: "One call publishes many events.",
         queries: [
           {
-            expr: perSecond("app_id, success", "dapr_component_pubsub_egress_bulk_event_count"),
+            expr: perSecond("app_id, success", "dapr_component_pubsub_egress_bulk_count"),
             legend: "{{app_id}} published, success {{success}}",
           },
           {

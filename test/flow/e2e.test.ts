@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, readdirSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { components, eventTypes, secrets, type ServiceIdentity, services, topic } from "@event-flow/events";
+import { components, eventTypes, metrics, secrets, type ServiceIdentity, services, topic } from "@event-flow/events";
 import { execa } from "execa";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parse, stringify } from "yaml";
@@ -14,6 +14,7 @@ import { verify } from "../chaos/verify.ts";
 import { destroy, down, up } from "../cluster/cluster.ts";
 import { layout } from "../cluster/layout.ts";
 import { ControlGroup } from "../cluster/processes.ts";
+import { readMetrics, valueOf } from "../servers/metrics.ts";
 import { say, seconds, waitFor } from "../tools/progress.ts";
 import { capture } from "../tools/run.ts";
 import { type Client, connect, eventLog, forward, jwtSecretOf, kubectl } from "./access.ts";
@@ -340,6 +341,27 @@ describe("stack dev", () => {
     } finally {
       client.close();
     }
+  });
+
+  test("shows what Prometheus looks for: services, sidecars, and how far the subscriber is behind", async () => {
+    const read = async (target: string, port: number) => {
+      const { url, close } = await forward(workspace, target, port);
+      return readMetrics(url).finally(close);
+    };
+    for (const { name, port } of Object.values(services)) {
+      expect(valueOf(await read(`deployment/${name}`, port), "process_resident_memory_bytes")).toBeGreaterThan(0);
+      expect((await read(`deployment/${name}`, 9090)).map((sample) => sample.name)).toContain(
+        "dapr_runtime_component_loaded",
+      );
+      // The port by which the sidecar's is told from the others.
+      const ports = "--output=jsonpath={.items[*].spec.containers[*].ports[*].name}";
+      expect(await kubectl(workspace, "get", "pods", `--selector=app=${name}`, ports)).toContain("dapr-metrics");
+    }
+    await waitFor("all events to be taken", 60, async () => {
+      const samples = await read("deployment/lag-exporter", 9308);
+      const [brokers, lag] = [valueOf(samples, metrics.brokers), valueOf(samples, metrics.consumerLag)];
+      return brokers === 1 && lag === 0 ? true : undefined;
+    });
   });
 
   test("publishes nothing for a request that it refuses", async () => {

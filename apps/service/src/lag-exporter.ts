@@ -45,10 +45,10 @@ function connect(settings: Settings): kafka.Admin {
   return new kafka.Admin({
     clientId: "event-flow-lag-exporter",
     bootstrapBrokers: BROKERS,
-    // The next scrape tries again. All that is asked for one has to be done within Prometheus' 10 s.
+    // The next scrape tries again. A broker that doesn't answer is to be told within Prometheus' 10 s.
     retries: false,
-    connectTimeout: 2_000,
-    requestTimeout: 2_000,
+    connectTimeout: 4_000,
+    requestTimeout: 4_000,
     ...(username !== undefined && {
       sasl: { mechanism, username, password },
       tls: ca === undefined ? {} : { ca },

@@ -17,6 +17,7 @@ import { readMetrics, type Sample, valueOf } from "../../../test/servers/metrics
 import { freePort } from "../../../test/servers/ports.ts";
 import { type SecuredKafka, startSecuredKafka } from "../../../test/servers/secured-kafka.ts";
 import { runService, startService, type Service } from "../../../test/servers/service.ts";
+import { waitFor } from "../../../test/tools/progress.ts";
 
 const entry = "src/lag-exporter.ts";
 const password = "s3cr3t-hunter2";
@@ -61,8 +62,11 @@ test("a group's lag is what it has yet to take, of a partition that it never too
   const [group, topic] = [`group-${randomUUID()}`, `topic-${randomUUID()}`];
   const admin = await fill(brokers, topic);
   await exporting({ BROKERS: brokers, GROUPS: `${group},nobody-${randomUUID()}` }, async ({ url }) => {
-    const before = await readMetrics(url);
-    expect(valueOf(before, metrics.brokers)).toBe(1);
+    // A busy machine may take longer than a scrape has to connect for the first time.
+    const before = await waitFor("the broker to be found", 30, async () => {
+      const samples = await readMetrics(url);
+      return valueOf(samples, metrics.brokers) === 1 ? samples : undefined;
+    });
     expect(valueOf(before, metrics.consumerLag)).toBeUndefined();
 
     const commit = (offset: bigint) =>

@@ -256,7 +256,7 @@ describe("stack dev", () => {
 
   test.each([
     [services.backend, [components.pubsub], 0],
-    [services.notificationService, [components.pubsub, components.stateStore], eventTypes.length + 1],
+    ...subscribers.map((subscriber) => [subscriber, [components.pubsub, components.stateStore], undefined] as const),
   ])("loads the Components of $appId, as its sidecar says", async ({ name, appId }, expected, subscriptions) => {
     const sidecar = await forward(workspace, `deployment/${name}`, 3500);
     try {

@@ -1,11 +1,11 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { probes, type ServiceIdentity, services } from "@event-flow/events";
+import { perService, probes, secrets, type ServiceIdentity, type ServiceKey, services } from "@event-flow/events";
 import { waitFor } from "../tools/progress.ts";
 import { clockFrom, withClock } from "./clock.ts";
 import { startDaprd, type Daprd } from "./daprd.ts";
 import { type Kafka, startKafka } from "./kafka.ts";
-import type { Backing } from "./manifests.ts";
+import { type Backing, secretVariables, type SecretValues } from "./manifests.ts";
 import { freePort } from "./ports.ts";
 import { createDatabase, type Postgres, startPostgres } from "./postgres.ts";
 import { type Server, serverDir, startServer } from "./process.ts";
@@ -24,7 +24,7 @@ export interface Pod {
 }
 
 /** Which ones of the stack's services there are, and how many of each. */
-export type Replicas = Readonly<Record<keyof typeof services, number>>;
+export type Replicas = Readonly<Record<ServiceKey, number>>;
 
 /** The whole event flow as processes of this machine: what stack dev has in pods, with the manifests that it emits. */
 export interface System {
@@ -32,9 +32,9 @@ export interface System {
   readonly kafka: Kafka;
   readonly valkey: Valkey;
   readonly databaseUrl: string;
-  readonly pods: Readonly<Record<keyof typeof services, Pod[]>>;
+  readonly pods: Readonly<Record<ServiceKey, Pod[]>>;
   /** Starts one more replica of a service. */
-  add(service: keyof typeof services): Promise<Pod>;
+  add(service: ServiceKey): Promise<Pod>;
   /** Waits until every service says that it's ready. */
   ready(timeoutSeconds?: number): Promise<void>;
   /** Lets the services stop as in a cluster, then ends the rest. */
@@ -47,7 +47,7 @@ export interface SystemOptions {
   /** Where each part's log goes, as `<part>.log`; by default it ends with the part. */
   readonly logs?: string;
   /** Where the first replica of a service listens, if it matters. */
-  readonly ports?: Partial<Record<keyof typeof services, number>>;
+  readonly ports?: Partial<Record<ServiceKey, number>>;
   /** Whether it's there to be measured: with a database that waits for its disk, and a broker that is compiled thoroughly. */
   readonly measured?: boolean;
   /** Between the parts: what is to be told as the address of one instead of its own. */
@@ -82,7 +82,6 @@ async function startApp(
     command: [...(clock === undefined ? [] : withClock()), ...serviceCommand(name)],
     env: {
       PORT: String(port),
-      JWT_SECRET: jwtSecret,
       NODE_ENV: "production",
       ...(clock !== undefined && clockFrom(clock)),
       ...env,
@@ -95,10 +94,10 @@ async function startApp(
 
 /** Starts a service with its sidecar. */
 export async function startPod(
-  service: keyof typeof services,
+  service: ServiceKey,
   options: {
     readonly backing: Backing;
-    readonly databaseUrl: string;
+    readonly secretValues: SecretValues;
     /** @default a free port */
     readonly port?: number | undefined;
     /** Makes the path of a log from the name of what writes it. */
@@ -107,7 +106,7 @@ export async function startPod(
     readonly clock?: string | undefined;
   },
 ): Promise<Pod> {
-  const { backing, databaseUrl, log, clock } = options;
+  const { backing, secretValues, log, clock } = options;
   const identity = services[service];
   const [port, httpPort] = [options.port ?? (await freePort()), await freePort()];
   // Together, as containers of a pod start: the sidecar waits for its app's port, the app goes on without the sidecar.
@@ -116,7 +115,7 @@ export async function startPod(
       port,
       clock,
       log: log?.(identity.name),
-      env: { DAPR_HTTP_PORT: String(httpPort), ...(service === "backend" && { DATABASE_URL: databaseUrl }) },
+      env: { ...(await secretVariables(identity.appId, secretValues)), DAPR_HTTP_PORT: String(httpPort) },
     }),
     startDaprd({ ...backing, appId: identity.appId, appPort: port, httpPort, log: log?.(`${identity.name}-daprd`) }),
   ]);
@@ -124,7 +123,7 @@ export async function startPod(
 }
 
 export async function startSystem(options: SystemOptions = {}): Promise<System> {
-  const { replicas = { backend: 1, notificationService: 1 }, logs, ports = {}, measured = false, clock } = options;
+  const { replicas = perService(() => 1), logs, ports = {}, measured = false, clock } = options;
   if (logs !== undefined) mkdirSync(logs, { recursive: true });
   const log = (name: string) => (logs === undefined ? {} : { log: join(logs, `${name}.log`) });
   const via = options.via ?? ((_part, port) => Promise.resolve(port));
@@ -135,7 +134,7 @@ export async function startSystem(options: SystemOptions = {}): Promise<System> 
     started.push(server);
     return server;
   };
-  const pods: Record<keyof typeof services, Pod[]> = { backend: [], notificationService: [] };
+  const pods = perService((): Pod[] => []);
   const everyPod = () => Object.values(pods).flat();
   const stop = async () => {
     await Promise.all(everyPod().map(({ app }) => app.terminate()));
@@ -156,12 +155,17 @@ export async function startSystem(options: SystemOptions = {}): Promise<System> 
       brokers: `127.0.0.1:${advertised}`,
       valkey: { address: `127.0.0.1:${await via("valkey", valkey.port)}`, password: valkey.password },
     };
-    const add = async (service: keyof typeof services) => {
+    const { name: secret, keys } = secrets.todo;
+    const secretValues: SecretValues = {
+      [`${secret}/${keys.databaseUrl}`]: databaseUrl,
+      [`${secret}/${keys.jwtSecret}`]: jwtSecret,
+    };
+    const add = async (service: ServiceKey) => {
       const nth = pods[service].length + 1;
       const suffix = nth === 1 ? "" : `-${nth}`;
       const pod = await startPod(service, {
         backing,
-        databaseUrl,
+        secretValues,
         clock,
         port: nth === 1 ? ports[service] : undefined,
         log: (name) => log(`${name}${suffix}`).log,
@@ -177,7 +181,7 @@ export async function startSystem(options: SystemOptions = {}): Promise<System> 
     };
     await Promise.all(
       Object.entries(replicas).map(async ([service, count]) => {
-        for (let nth = 0; nth < count; nth += 1) await add(service as keyof typeof services);
+        for (let nth = 0; nth < count; nth += 1) await add(service as ServiceKey);
       }),
     );
     await ready();

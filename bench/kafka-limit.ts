@@ -1,6 +1,7 @@
+import { kafkaTool } from "../test/servers/kafka.ts";
 import type { Plan } from "./plan.ts";
 import type { KafkaLimit } from "./results.ts";
-import { kafkaTool, type Stage } from "./stage.ts";
+import type { Stage } from "./stage.ts";
 
 /** About as long as the event of a creation is in the broker. */
 const recordBytes = 600;

@@ -158,8 +158,8 @@ Written by \`make bench\` on ${date.slice(0, 10)}, seed ${seed}. ${machine.cores
 ${machine.system}; load before: ${machine.loadBefore}. ${facts.join(", ")}.
 
 Everything runs on this one machine, the load generator too. Each peer has ${plan.rounds} turns, one after the other, on the same broker,
-database and state store; a figure is the median over the turns. The database waits for its disk. Every request has a title of its own and
-one of 1,000 users' tokens.
+database and state store; a figure is the median over the turns. The first ${plan.warmUpSeconds} s of a turn's load aren't measured. The database waits
+for its disk. Every request has a title of its own and one of 1,000 users' tokens.
 
 ${targets(results)}
 

@@ -1,9 +1,6 @@
-import { rmSync } from "node:fs";
-import { type Kafka, startKafka } from "../test/servers/kafka.ts";
+import { type Kafka, kafkaTool, startKafka } from "../test/servers/kafka.ts";
 import { type Postgres, startPostgres } from "../test/servers/postgres.ts";
-import { insideRoot, serverDir } from "../test/servers/process.ts";
 import { startValkey, type Valkey } from "../test/servers/valkey.ts";
-import { capture } from "../test/tools/run.ts";
 
 /** The servers that all peers use, one after the other. */
 export interface Stage {
@@ -33,19 +30,6 @@ export async function startStage(): Promise<Stage> {
       await Promise.all([postgres.stop(), kafka.stop(), valkey.stop()]);
     },
   };
-}
-
-/** Runs one of Kafka's own tools and returns what it printed. */
-export async function kafkaTool(tool: string, ...args: string[]): Promise<string> {
-  const java = `java -Xmx256m -XX:+UseSerialGC -XX:-UsePerfData -cp '/opt/kafka/libs/*'`;
-  const script = `exec ${java} org.apache.kafka.tools.${tool} ${args.map((arg) => `'${arg}'`).join(" ")}`;
-  const dir = serverDir("kafka-tool");
-  try {
-    const [program = "", ...rest] = insideRoot(dir, script);
-    return await capture(program, rest);
-  } finally {
-    rmSync(dir, { recursive: true });
-  }
 }
 
 /** Takes all events from the broker: the next peer starts with none, and finds none of another's. */

@@ -1,13 +1,10 @@
 /** Gathers what the verifier compares, from the database and from the broker. */
 import { randomUUID } from "node:crypto";
-import { readFileSync, rmSync } from "node:fs";
-import { join } from "node:path";
 import { type EventType, eventTypes, topic } from "@event-flow/events";
 import { z } from "zod";
+import { kafkaTool } from "../servers/kafka.ts";
 import { query } from "../servers/postgres.ts";
-import { insideRoot, serverDir } from "../servers/process.ts";
 import { database } from "../servers/system.ts";
-import { run } from "../tools/run.ts";
 import type { Message, SavedTask } from "./verify.ts";
 
 export async function savedTasks(postgresPort: number): Promise<SavedTask[]> {
@@ -26,19 +23,14 @@ export interface Topics {
 }
 
 /** Reads all topics from the beginning with Kafka's own console consumer. */
-export async function readTopics(brokers: string, log: string): Promise<Topics> {
-  const script = `
-    exec java -Xmx256m -XX:+UseSerialGC -XX:-UsePerfData -cp '/opt/kafka/libs/*' \\
-      org.apache.kafka.tools.consumer.ConsoleConsumer --bootstrap-server ${brokers} --group ${randomUUID()} \\
-      --include 'task-events\\..*' --from-beginning --timeout-ms 3000 \\
-      --formatter-property print.partition=true --formatter-property print.offset=true > /mnt/messages
-  `;
-  const dir = serverDir("consumer");
-  const [program = "", ...args] = insideRoot(dir, script);
-  await run(program, args, { log });
-  const output = readFileSync(join(dir, "messages"), "utf8");
-  rmSync(dir, { recursive: true });
-  return topicsFrom(output);
+export async function readTopics(brokers: string): Promise<Topics> {
+  const printed = await kafkaTool(
+    "consumer.ConsoleConsumer",
+    ...["--bootstrap-server", brokers, "--group", randomUUID(), "--include", "task-events\\..*"],
+    ...["--from-beginning", "--timeout-ms", "3000"],
+    ...["--formatter-property", "print.partition=true", "--formatter-property", "print.offset=true"],
+  );
+  return topicsFrom(printed);
 }
 
 const eventSchema = z.object({

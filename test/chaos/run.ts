@@ -87,7 +87,7 @@ export async function runChaos(options: ChaosOptions): Promise<Outcome> {
     const evidence = await step("read the database and the topics", async (): Promise<Evidence> => {
       const tasks = await savedTasks(postgres.port);
       const outbox = await waitingEvents(postgres.port);
-      const topics = await readTopics(kafka.brokers, join(logs, "consumer.log"));
+      const topics = await readTopics(kafka.brokers);
       notificationLogs.read();
       const { handlings, givenUp } = notificationLogs;
       return { requests, tasks, outbox, ...topics, handlings, givenUp };

@@ -1,7 +1,8 @@
 import { once } from "node:events";
-import { chownSync, mkdirSync, writeFileSync } from "node:fs";
+import { chownSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
+import { capture } from "../tools/run.ts";
 import { freePort } from "./ports.ts";
 import { insideRoot, type LogOption, type Server, serverDir, startServer, unprivileged } from "./process.ts";
 
@@ -88,4 +89,16 @@ export async function startKafka(options: KafkaOptions = {}): Promise<Kafka> {
     ready: () => answers(connect(port, "127.0.0.1"), "connect"),
   });
   return { ...server, brokers: `127.0.0.1:${port}` };
+}
+
+/** Runs one of Kafka's own tools and returns what it printed. */
+export async function kafkaTool(tool: string, ...args: string[]): Promise<string> {
+  const script = `exec ${java({ measured: true })} org.apache.kafka.tools.${tool} ${args.map((arg) => `'${arg}'`).join(" ")}`;
+  const dir = serverDir("kafka-tool");
+  try {
+    const [program = "", ...rest] = insideRoot(dir, script);
+    return await capture(program, rest);
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
 }

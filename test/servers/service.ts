@@ -29,11 +29,12 @@ export interface Service {
 
 const apps = join(import.meta.dirname, "..", "..", "apps");
 
-/** The command that runs a program as the services' containers do: with what their Dockerfile tells Node. */
+/** The command that runs a program as the services' containers do: with what their Dockerfile tells Node and the C library. */
 export function nodeCommand(...file: string[]): readonly string[] {
   const dockerfile = readFileSync(join(apps, "Dockerfile"), "utf8");
+  const variables = [...dockerfile.matchAll(/^ENV (\w+=\S+)$/gm)].map(([, variable = ""]) => variable);
   const [, ...args] = JSON.parse(/^CMD (\[.*\])$/m.exec(dockerfile)?.[1] ?? "[]") as string[];
-  return [process.execPath, ...args.slice(0, -1), join(...file)];
+  return ["env", ...variables, process.execPath, ...args.slice(0, -1), join(...file)];
 }
 
 export const serviceCommand = (folder: string, entry = "src/server.ts") => nodeCommand(apps, folder, entry);

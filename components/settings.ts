@@ -190,8 +190,7 @@ function read(environment: Environment, reader: ConfigReader): Settings {
           "images",
           devImages,
           { from: "minikube" },
-          '{"from":"minikube"}, {"from":"registry","repository":"<registry>/<path>"} or ' +
-            prebuiltExample,
+          '{"from":"minikube"}, {"from":"registry","repository":"<registry>/<path>"} or ' + prebuiltExample,
         ),
         daprChart: reader.daprChart(),
       };
@@ -231,8 +230,7 @@ function read(environment: Environment, reader: ConfigReader): Settings {
           "images",
           prodImages,
           { from: "registry" },
-          '{"from":"registry"}, {"from":"registry","name":"<registry>"} or ' +
-            prebuiltExample,
+          '{"from":"registry"}, {"from":"registry","name":"<registry>"} or ' + prebuiltExample,
         ),
         daprChart: reader.daprChart(),
       };

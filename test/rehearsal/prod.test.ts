@@ -6,7 +6,7 @@ import type { IncomingMessage } from "node:http";
 import { get } from "node:https";
 import { connect as connectPlainly } from "node:net";
 import { join } from "node:path";
-import { components, secrets, services } from "@event-flow/events";
+import { components, eachService, secrets, serviceKeys, services, subscribers } from "@event-flow/events";
 import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { connect, forward, kubectl } from "../flow/access.ts";

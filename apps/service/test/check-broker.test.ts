@@ -67,7 +67,7 @@ afterAll(async () => {
 });
 
 /** What the README lets a user do: with the topics by their prefix, with the groups by their names. */
-function allowTopics(user: string, operation: number): Acl {
+function allowTopics(user: string, operation: Acl["operation"]): Acl {
   const pattern = { resourceName: "task-events.", resourcePatternType: ResourcePatternTypes.PREFIXED };
   return allow(user, { resourceType: TOPIC, ...pattern, operation });
 }

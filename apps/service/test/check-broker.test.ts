@@ -87,7 +87,7 @@ function allow(
   user: string,
   what: Pick<Acl, "resourceType" | "resourceName" | "resourcePatternType" | "operation">,
 ): Acl {
-  return { ...what, principal: `User:${user}`, host: "*", permissionType: AclPermissionTypes.ALLOW } as Acl;
+  return { ...what, principal: `User:${user}`, host: "*", permissionType: AclPermissionTypes.ALLOW };
 }
 
 /** Runs a check that succeeds, but for what a test changes. */

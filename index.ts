@@ -28,7 +28,7 @@ const inCluster = { providers: { kubernetes: cluster.provider } };
 
 const dapr = new DaprControlPlane("dapr", { chart: settings.daprChart, crds, highlyAvailable }, inCluster);
 
-const images = new Images("images", { source: cluster.images });
+const { of: images } = new Images("images", { source: cluster.images });
 const broker = new Broker("broker", { site, namespace, image: images.backend }, inCluster);
 const stateStore = new StateStore("state-store", { site, namespace }, inCluster);
 const database = new Database("database", { site, namespace }, inCluster);
@@ -105,8 +105,7 @@ export const { kubeContext } = cluster;
 export { namespace };
 
 /** The images that run. */
-export const backendImage = images.backend;
-export const notificationServiceImage = images.notificationService;
+export { images };
 
 /** The command, or the URL, that leads to the backend. */
 export const reachBackend = frontDoor.directions(cluster, backendService);

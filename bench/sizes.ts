@@ -1,7 +1,7 @@
 import { existsSync, globSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { services } from "@event-flow/events";
-import { contentTag, repositoryRoot, type ServiceKey } from "../components/content-tag.ts";
+import { serviceKeys, services } from "@event-flow/events";
+import { contentTag, repositoryRoot } from "../components/content-tag.ts";
 import { cacheDir } from "../test/tools/cache.ts";
 import { toolDir } from "../test/tools/index.ts";
 import { recipePackages } from "./python.ts";
@@ -41,7 +41,7 @@ function productionFolders({ packages }: Lock, folder: string, found = new Set<s
 /** How large the services are: their images, where they have been built, and what is installed for each. */
 export function measureSizes(): Size[] {
   const lock = JSON.parse(readFileSync(join(repositoryRoot, "package-lock.json"), "utf8")) as Lock;
-  const ofServices = (Object.keys(services) as ServiceKey[]).flatMap((service) => {
+  const ofServices = serviceKeys.flatMap((service) => {
     const { name } = services[service];
     const [archive] = globSync(`image-${name}-${contentTag(service)}-*/images.tar`, { cwd: join(cacheDir, "tools") });
     const folders = [...productionFolders(lock, `apps/${name}`)];

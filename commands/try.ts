@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { probes, services } from "@event-flow/events";
+import { eachService, perService, probes, serviceKeys, services, type ServiceKey } from "@event-flow/events";
 import { clientAt, eventLines } from "../test/flow/access.ts";
 import { followOneEvent } from "../test/flow/flow.ts";
 import { freePort, take } from "../test/servers/ports.ts";
@@ -35,8 +35,7 @@ await main(async () => {
   rmSync(logs, { recursive: true, force: true });
   const system = await step("start the event flow", () => startSystem({ logs, ports }), logs);
   try {
-    const { backend, notificationService } = system.pods;
-    const urls = { backend: backend[0]?.app.url ?? "", notificationService: notificationService[0]?.app.url ?? "" };
+    const urls = perService((service) => system.pods[service][0]?.app.url ?? "");
     await followOneEvent({
       connect: (userId) => Promise.resolve(clientAt(urls, userId)),
       eventLog: (service, userId) =>
@@ -62,19 +61,20 @@ await main(async () => {
 });
 
 /** The services' own ports where those are free, so that what is written down for them works. */
-async function choosePorts() {
-  const own = async ({ port }: { port: number }) => ((await take(port)) ? port : freePort());
-  return { backend: await own(services.backend), notificationService: await own(services.notificationService) };
+function choosePorts() {
+  return eachService(async (service) => {
+    const { port } = services[service];
+    return (await take(port)) ? port : freePort();
+  });
 }
 
-function describe(system: System, urls: Record<keyof typeof services, string>, logs: string): void {
+function describe(system: System, urls: Record<ServiceKey, string>, logs: string): void {
   const user = randomUUID();
   const rows = [
-    ["backend", `${urls.backend}/docs`],
-    ["notification-service", `${urls.notificationService}/docs`],
-    ...Object.entries(system.pods).map(([service, [pod]]) => [
-      `${services[service as keyof typeof services].name}-daprd`,
-      `http://127.0.0.1:${pod?.daprd.httpPort ?? ""}`,
+    ...serviceKeys.map((service) => [services[service].name, `${urls[service]}/docs`]),
+    ...serviceKeys.map((service) => [
+      `${services[service].name}-daprd`,
+      `http://127.0.0.1:${system.pods[service][0]?.daprd.httpPort ?? ""}`,
     ]),
     ["kafka", system.kafka.brokers],
     ["valkey", system.valkey.address],

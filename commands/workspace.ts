@@ -2,9 +2,9 @@ import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { services } from "@event-flow/events";
-import { contentTag, dockerfile, repositoryRoot, type ServiceKey } from "../components/content-tag.ts";
-import { loadService, up } from "../test/cluster/cluster.ts";
+import { eachService, services, type ServiceKey } from "@event-flow/events";
+import { contentTag, dockerfile, repositoryRoot } from "../components/content-tag.ts";
+import { loadServices, up } from "../test/cluster/cluster.ts";
 import { type ClusterName, type Layout, layout } from "../test/cluster/layout.ts";
 import { type Access } from "../test/flow/access.ts";
 import { createStack, installPulumi, type Pulumi } from "../test/pulumi/plugins.ts";
@@ -69,17 +69,12 @@ function inherited(): Record<string, string> {
   return { ...Object.fromEntries(own), PATH: path };
 }
 
-/** The images of both services, each by what makes one. */
-async function eachImage(make: (service: ServiceKey) => Promise<string>): Promise<Record<ServiceKey, string>> {
-  return { backend: await make("backend"), notificationService: await make("notificationService") };
-}
-
 /**
  * Stack dev on a running cluster of one's own. Its state, config and plugins are kept beside the cluster's, so that the
  * checked-in Pulumi.dev.yaml stays as it is.
  */
 export async function ownWorkspace(cluster: Layout): Promise<Workspace> {
-  const images = await eachImage((service) => loadService(cluster, service));
+  const images = await loadServices(cluster);
   const pulumi = await pulumiIn(join(cluster.dir, "pulumi"));
   const stack = await createStack(pulumi, {
     project: repositoryRoot,
@@ -124,7 +119,7 @@ async function minikubeWorkspace(): Promise<Workspace> {
       ...(pulumi.cli === "pulumi"
         ? {}
         : // Our own Pulumi has no plugin that runs commands.
-          { "event-flow:images": { from: "prebuilt", ...(await eachImage(buildInMinikube)) } }),
+          { "event-flow:images": { from: "prebuilt", ...(await eachService(buildInMinikube)) } }),
     },
   });
   return { ...facts, pulumi: pulumi.cli, env: stack.env };

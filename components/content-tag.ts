@@ -1,11 +1,8 @@
-import { services } from "@event-flow/events";
+import { services, type ServiceKey } from "@event-flow/events";
 import { createHash } from "node:crypto";
 import { globSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { z } from "zod";
-
-/** One of the services, by its name in the contract. */
-export type ServiceKey = keyof typeof services;
 
 /** The root of this repository: the context that the images are built in. */
 export const repositoryRoot = path.join(import.meta.dirname, "..");

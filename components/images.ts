@@ -1,9 +1,9 @@
-import { services } from "@event-flow/events";
+import { perService, services, type ServiceKey } from "@event-flow/events";
 import * as command from "@pulumi/command";
 import * as docker from "@pulumi/docker-build";
 import * as pulumi from "@pulumi/pulumi";
 import path from "node:path";
-import { contentTag, dockerfile, repositoryRoot, type ServiceKey } from "./content-tag.ts";
+import { contentTag, dockerfile, repositoryRoot } from "./content-tag.ts";
 
 /** Where the services' images come from. */
 export type ImageSource =
@@ -19,7 +19,7 @@ export type ImageSource =
       readonly platform?: docker.Platform;
     }
   /** There already. */
-  | { readonly from: "prebuilt"; readonly backend: string; readonly notificationService: string };
+  | ({ readonly from: "prebuilt" } & Readonly<Record<ServiceKey, string>>);
 
 export interface ImagesArgs {
   /** Where the images come from. */
@@ -31,11 +31,8 @@ export interface ImagesArgs {
 
 /** The images of the services. Tags tell the content, so an image changes exactly when its sources do. */
 export class Images extends pulumi.ComponentResource {
-  /** The backend's image. */
-  readonly backend: pulumi.Output<string>;
-
-  /** The notification service's image. */
-  readonly notificationService: pulumi.Output<string>;
+  /** The image of each service. */
+  readonly of: Readonly<Record<ServiceKey, pulumi.Output<string>>>;
 
   constructor(name: string, args: ImagesArgs, opts?: pulumi.ComponentResourceOptions) {
     super("event-flow:images:Images", name, {}, opts);
@@ -90,9 +87,8 @@ export class Images extends pulumi.ComponentResource {
       ).ref;
     };
 
-    this.backend = image("backend");
-    this.notificationService = image("notificationService");
-    this.registerOutputs({ backend: this.backend, notificationService: this.notificationService });
+    this.of = perService(image);
+    this.registerOutputs(this.of);
   }
 }
 

@@ -1,3 +1,4 @@
+import { perService } from "@event-flow/events";
 import * as pulumi from "@pulumi/pulumi";
 import { existsSync, readFileSync } from "node:fs";
 import { homedir } from "node:os";
@@ -83,7 +84,8 @@ export const saslMechanisms = ["SCRAM-SHA-256", "SCRAM-SHA-512"] as const;
 export type SaslMechanism = (typeof saslMechanisms)[number];
 
 const name = z.string().trim().min(1);
-const prebuilt = z.strictObject({ from: z.literal("prebuilt"), backend: name, notificationService: name });
+const prebuilt = z.strictObject({ from: z.literal("prebuilt"), ...perService(() => name) });
+const prebuiltExample = JSON.stringify({ from: "prebuilt", ...perService(() => "<image>") });
 const devImages = z.discriminatedUnion("from", [
   z.strictObject({ from: z.literal("minikube") }),
   z.strictObject({ from: z.literal("registry"), repository: name }),
@@ -188,8 +190,7 @@ function read(environment: Environment, reader: ConfigReader): Settings {
           "images",
           devImages,
           { from: "minikube" },
-          '{"from":"minikube"}, {"from":"registry","repository":"<registry>/<path>"} or ' +
-            '{"from":"prebuilt","backend":"<image>","notificationService":"<image>"}',
+          '{"from":"minikube"}, {"from":"registry","repository":"<registry>/<path>"} or ' + prebuiltExample,
         ),
         daprChart: reader.daprChart(),
       };
@@ -229,8 +230,7 @@ function read(environment: Environment, reader: ConfigReader): Settings {
           "images",
           prodImages,
           { from: "registry" },
-          '{"from":"registry"}, {"from":"registry","name":"<registry>"} or ' +
-            '{"from":"prebuilt","backend":"<image>","notificationService":"<image>"}',
+          '{"from":"registry"}, {"from":"registry","name":"<registry>"} or ' + prebuiltExample,
         ),
         daprChart: reader.daprChart(),
       };

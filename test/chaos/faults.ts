@@ -1,6 +1,7 @@
 /** What is done to the system. */
 import { closeSync, existsSync, fstatSync, openSync, readSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
+import { serviceKeys, type ServiceKey, services } from "@event-flow/events";
 import { setClock } from "../servers/clock.ts";
 import type { Server } from "../servers/process.ts";
 import type { SmallDisk } from "../servers/small-disk.ts";
@@ -23,40 +24,34 @@ export interface Stage {
   readonly holdSeconds: number;
 }
 
-export const parts = [
-  "backend",
-  "backend's sidecar",
-  "relay",
-  "notification service",
-  "notification service's sidecar",
-  "broker",
-  "Valkey",
-  "PostgreSQL",
-] as const;
+/** Something of the system that can be killed or frozen: of replicas one by chance. */
+interface Part {
+  readonly name: string;
+  readonly server: (system: System, chance: Random) => Server;
+}
 
-export type Part = (typeof parts)[number];
+/** A service and its sidecar. */
+function podParts(service: ServiceKey): Part[] {
+  const name = services[service].name.replaceAll("-", " ");
+  return [
+    { name, server: ({ pods }, chance) => chance.pick(pods[service]).app },
+    { name: `${name}'s sidecar`, server: ({ pods }, chance) => chance.pick(pods[service]).daprd },
+  ];
+}
 
-/** The server that plays a part; of replicas one by chance, and as the relay the backend that relays at the moment. */
-function serverOf(part: Part, { system }: Stage, chance: Random): Server {
-  const { backend, notificationService } = system.pods;
-  switch (part) {
-    case "backend":
-      return chance.pick(backend).app;
-    case "backend's sidecar":
-      return chance.pick(backend).daprd;
-    case "relay":
-      return backend.map(({ app }) => app).reduce((a, b) => (lastPublished(b.log) > lastPublished(a.log) ? b : a));
-    case "notification service":
-      return chance.pick(notificationService).app;
-    case "notification service's sidecar":
-      return chance.pick(notificationService).daprd;
-    case "broker":
-      return system.kafka;
-    case "Valkey":
-      return system.valkey;
-    case "PostgreSQL":
-      return system.postgres;
-  }
+const parts: readonly Part[] = [
+  ...podParts("backend"),
+  { name: "relay", server: relay },
+  ...serviceKeys.filter((service) => service !== "backend").flatMap(podParts),
+  { name: "broker", server: ({ kafka }) => kafka },
+  { name: "Valkey", server: ({ valkey }) => valkey },
+  { name: "PostgreSQL", server: ({ postgres }) => postgres },
+];
+
+/** The backend that relays at the moment. */
+function relay({ pods }: System): Server {
+  const backends = pods.backend.map(({ app }) => app);
+  return backends.reduce((a, b) => (lastPublished(b.log) > lastPublished(a.log) ? b : a));
 }
 
 /** When a backend last logged that it published an event, in milliseconds since 1970. */
@@ -92,10 +87,10 @@ export interface Fault {
 
 function kill(part: Part): Fault {
   return {
-    name: `kill: ${part}`,
+    name: `kill: ${part.name}`,
     kills: 1,
     inflict: async (stage, chance) => {
-      const server = serverOf(part, stage, chance);
+      const server = part.server(stage.system, chance);
       // In a storm it may just have ended; while it starts it can be killed, too.
       await waitFor(`${server.name} to run`, 60, () => Promise.resolve(server.isRunning() ? true : undefined));
       await server.kill();
@@ -105,10 +100,10 @@ function kill(part: Part): Fault {
 
 function freeze(part: Part): Fault {
   return {
-    name: `freeze: ${part}`,
+    name: `freeze: ${part.name}`,
     kills: 0,
     inflict: async (stage, chance) => {
-      const server = serverOf(part, stage, chance);
+      const server = part.server(stage.system, chance);
       server.pause();
       await sleep(stage.holdSeconds * 1_000);
       server.resume();
@@ -166,7 +161,7 @@ const fullDisk: Fault = {
   },
 };
 
-/** Each pod ends as in a cluster, and its successor is ready before the next one's turn; both services at a time. */
+/** Each pod ends as in a cluster, and its successor is ready before the next one's turn; the services at the same time. */
 const rollServices: Fault = {
   name: "rolling restart: services",
   kills: 0,
@@ -219,8 +214,8 @@ export const faults: readonly Fault[] = [
 
 /** Two at the same time, of which one at least kills: what is frozen stays so while the other starts again. */
 export function pair(chance: Random): Fault {
-  const [first = parts[0], second = parts[1]] = chance.shuffle(parts);
-  const both = [kill(first), chance.pick([kill, freeze])(second)];
+  const [first, second] = chance.shuffle(parts).slice(0, 2);
+  const both = [...(first ? [kill(first)] : []), ...(second ? [chance.pick([kill, freeze])(second)] : [])];
   return {
     name: "pairs of kills and freezes",
     title: both.map(({ name }) => name).join(" and "),

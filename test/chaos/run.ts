@@ -1,7 +1,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { probes } from "@event-flow/events";
+import { perService, probes } from "@event-flow/events";
 import { setClock } from "../servers/clock.ts";
 import { mountSmallDisk, type SmallDisk } from "../servers/small-disk.ts";
 import { startSystem, type System } from "../servers/system.ts";
@@ -37,7 +37,7 @@ export interface Outcome {
   readonly durationMs: number;
 }
 
-const replicas = { backend: 2, notificationService: 2 };
+const replicas = perService(() => 2);
 /** A recovery that takes longer counts as none. */
 const recoverySeconds = 120;
 /** How long all that piled up in the storm may take. */

@@ -11,7 +11,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { Client, credentials } from "@grpc/grpc-js";
-import { type ServiceKey } from "../../components/content-tag.ts";
+import { eachService, type ServiceKey } from "@event-flow/events";
 import { withLock } from "../tools/cache.ts";
 import * as tools from "../tools/go-tools.ts";
 import { buildTools, toolDir } from "../tools/index.ts";
@@ -156,6 +156,11 @@ export async function loadService(cluster: Layout, service: ServiceKey): Promise
   const built = await serviceImage(service);
   await loadImages(cluster, built);
   return built.image;
+}
+
+/** Does so with the images of all services. */
+export function loadServices(cluster: Layout): Promise<Record<ServiceKey, string>> {
+  return eachService((service) => loadService(cluster, service));
 }
 
 /** Stops the cluster: ends each process, mount, interface and namespace of it. What it held stays on disk. */

@@ -1,7 +1,7 @@
 import { cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { services } from "@event-flow/events";
-import { contentTag, dockerfile, repositoryRoot, type ServiceKey } from "../../components/content-tag.ts";
+import { services, type ServiceKey } from "@event-flow/events";
+import { contentTag, dockerfile, repositoryRoot } from "../../components/content-tag.ts";
 import { daprVersion, images as official } from "../../components/versions.ts";
 import {
   type Artifact,

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
-import { secrets, services, type ServiceIdentity } from "@event-flow/events";
+import { eachService, perService, secrets, services, type ServiceIdentity, type ServiceKey } from "@event-flow/events";
 import { capture } from "../tools/run.ts";
 import { token } from "../servers/token.ts";
 
@@ -52,12 +52,10 @@ export async function forward(access: Access, target: string, port: number): Pro
   return { url: `http://127.0.0.1:${await local}`, close };
 }
 
-type ServiceName = keyof typeof services;
-
-/** Both services, reached from outside, and one new user of theirs. */
+/** The services, reached from outside, and one new user of theirs. */
 export interface Client {
   readonly userId: string;
-  readonly call: (service: ServiceName, request: Call) => Promise<Answer>;
+  readonly call: (service: ServiceKey, request: Call) => Promise<Answer>;
   readonly close: () => void;
 }
 
@@ -78,7 +76,7 @@ export interface Answer {
 }
 
 /** A client that shows the token of a user at the services' addresses. */
-export function clientAt(urls: Readonly<Record<ServiceName, string>>, userId: string, jwtSecret?: string): Client {
+export function clientAt(urls: Readonly<Record<ServiceKey, string>>, userId: string, jwtSecret?: string): Client {
   const exp = Math.floor(Date.now() / 1000) + 3600;
   const authorization = `Bearer ${token({ sub: userId, exp }, jwtSecret)}`;
   return {
@@ -109,14 +107,15 @@ export async function jwtSecretOf(access: Access): Promise<string> {
 
 export async function connect(access: Access, userId: string): Promise<Client> {
   const jwtSecret = await jwtSecretOf(access);
-  const backend = await forward(access, `service/${services.backend.name}`, 80);
-  const notificationService = await forward(access, `service/${services.notificationService.name}`, 80);
-  const urls = { backend: backend.url, notificationService: notificationService.url };
+  const forwards = await eachService((service) => forward(access, `service/${services[service].name}`, 80));
   return {
-    ...clientAt(urls, userId, jwtSecret),
+    ...clientAt(
+      perService((service) => forwards[service].url),
+      userId,
+      jwtSecret,
+    ),
     close: () => {
-      backend.close();
-      notificationService.close();
+      for (const { close } of Object.values(forwards)) close();
     },
   };
 }

@@ -2,7 +2,17 @@ import { randomUUID } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, readdirSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { components, eventTypes, metrics, secrets, type ServiceIdentity, services, topic } from "@event-flow/events";
+import {
+  components,
+  deadLetterTopic,
+  eventTypes,
+  metrics,
+  secrets,
+  type ServiceIdentity,
+  services,
+  subscribers,
+  topic,
+} from "@event-flow/events";
 import { execa } from "execa";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parse, stringify } from "yaml";
@@ -256,9 +266,13 @@ describe("stack dev", () => {
   });
 
   test.each([
-    [services.backend, [components.pubsub], 0],
-    [services.notificationService, [components.pubsub, components.stateStore], eventTypes.length + 1],
-  ])("loads the Components of $appId, as its sidecar says", async ({ name, appId }, expected, subscriptions) => {
+    { ...services.backend, expected: [components.pubsub], deadLetters: [] },
+    ...subscribers.map((subscriber) => ({
+      ...subscriber,
+      expected: [components.pubsub, components.stateStore],
+      deadLetters: [deadLetterTopic(subscriber)],
+    })),
+  ])("loads the Components of $appId, as its sidecar says", async ({ name, appId, expected, deadLetters }) => {
     const sidecar = await forward(workspace, `deployment/${name}`, 3500);
     try {
       const response = await fetch(`${sidecar.url}/v1.0/metadata`);
@@ -271,7 +285,9 @@ describe("stack dev", () => {
       expect(metadata.id).toBe(appId);
       expect(metadata.runtimeVersion).toBe("1.18.0");
       expect(metadata.components.map((component) => component.name).sort()).toEqual(expected);
-      expect(metadata.subscriptions ?? []).toHaveLength(subscriptions);
+      const topics = (metadata.subscriptions ?? []).map((subscription) => subscription.topic);
+      expect(topics.filter((topic) => !topic.includes(".task_"))).toEqual(deadLetters);
+      expect(topics.length > deadLetters.length).toBe(deadLetters.length > 0);
     } finally {
       sidecar.close();
     }

@@ -6,7 +6,7 @@ import type { IncomingMessage } from "node:http";
 import { get } from "node:https";
 import { connect as connectPlainly } from "node:net";
 import { join } from "node:path";
-import { components, secrets, services } from "@event-flow/events";
+import { components, eachService, secrets, serviceKeys, services, subscribers } from "@event-flow/events";
 import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { connect, forward, kubectl } from "../flow/access.ts";
@@ -245,10 +245,12 @@ test("sidecars have loaded the Components, without an error", { timeout: 60_000 
     }
   };
   expect(await loaded(services.backend.name)).toEqual([`${components.pubsub}: pubsub.kafka`]);
-  expect((await loaded(services.notificationService.name)).sort()).toEqual([
-    `${components.pubsub}: pubsub.kafka`,
-    `${components.stateStore}: state.redis`,
-  ]);
+  for (const { name } of subscribers) {
+    expect((await loaded(name)).sort()).toEqual([
+      `${components.pubsub}: pubsub.kafka`,
+      `${components.stateStore}: state.redis`,
+    ]);
+  }
 });
 
 test("up again plans nothing, also when DigitalOcean has a newer Kubernetes", { timeout: 120_000 }, async () => {
@@ -259,12 +261,11 @@ test("up again plans nothing, also when DigitalOcean has a newer Kubernetes", { 
 
 test("a new image rolls without a failed request or a lost event", { timeout: 300_000 }, async () => {
   const log = join(stage.directory, "ctr.log");
-  const next = {
-    backend: `${stage.images.backend}-next`,
-    notificationService: `${stage.images.notificationService}-next`,
-  };
-  await ctr(log, "images", "tag", "--force", stage.images.backend, next.backend);
-  await ctr(log, "images", "tag", "--force", stage.images.notificationService, next.notificationService);
+  const next = await eachService(async (service) => {
+    const image = `${stage.images[service]}-next`;
+    await ctr(log, "images", "tag", "--force", stage.images[service], image);
+    return image;
+  });
   const before = await pods(services.backend.name);
   await set("event-flow:images", JSON.stringify({ from: "prebuilt", ...next }));
   const load = await generateLoad(stage.access, `http://${cluster.nodeAddress}`);
@@ -272,7 +273,7 @@ test("a new image rolls without a failed request or a lost event", { timeout: 30
   const { requests, failures, created } = await load.stop();
   expect(failures).toEqual([]);
   expect(requests).toBeGreaterThan(200);
-  expect(counts(output)).toMatchObject({ updated: 2, replaced: 1 });
+  expect(counts(output)).toMatchObject({ updated: serviceKeys.length, replaced: 1 });
 
   await backendReplaced(before);
   const client = await connect(stage.access, load.userId);
@@ -288,14 +289,13 @@ test("a new image rolls without a failed request or a lost event", { timeout: 30
 });
 
 test("a wrong password is told, and reaches no service", { timeout: 300_000 }, async () => {
-  const before = { ...(await pods(services.backend.name)), ...(await pods(services.notificationService.name)) };
+  const before = await eachService((service) => pods(services[service].name));
   await setSecret("event-flow:redpandaPassword", "not-the-password", "a wrong password at Redpanda");
   const output = failed(await up());
   expect(output).toMatch(/refuses the user event-flow with the password in event-flow:redpandaPassword/);
   // Longer than a sidecar that reloads its Components would take to end.
   await staysSo(65, async () => {
-    const now = { ...(await pods(services.backend.name)), ...(await pods(services.notificationService.name)) };
-    expect(now).toEqual(before);
+    expect(await eachService((service) => pods(services[service].name))).toEqual(before);
   });
   await followAnEvent();
 });

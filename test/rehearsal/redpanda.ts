@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { connect } from "node:tls";
-import { deadLetterTopic, eventTypes, services, topic } from "@event-flow/events";
+import { deadLetterTopic, eventTypes, services, subscribers, topic } from "@event-flow/events";
 import { inNamespace } from "../cluster/network.ts";
 import { announce, cluster, hostName, serverFile, startBeside, zones } from "../providers/digitalocean/hardware.ts";
 import { answers, java, properties } from "../servers/kafka.ts";
@@ -75,7 +75,7 @@ export async function startRedpanda(dir: string, authority: string, password: st
     );
   const acl = `${java()} org.apache.kafka.tools.AclCommand --bootstrap-server ${admin} --add --allow-principal User:${user}`;
   const createTopic = `${java()} org.apache.kafka.tools.TopicCommand --bootstrap-server ${admin} --create`;
-  const topics = [...eventTypes.map((type) => topic(type)), deadLetterTopic(services.notificationService)];
+  const topics = [...eventTypes.map((type) => topic(type)), ...subscribers.map(deadLetterTopic)];
   await step("make the topics and the user of Redpanda Cloud", async () => {
     await Promise.all([
       setPassword(password),

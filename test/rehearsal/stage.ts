@@ -1,9 +1,10 @@
 import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import type { ServiceKey } from "@event-flow/events";
 import { execa } from "execa";
 import { repositoryRoot } from "../../components/content-tag.ts";
-import { destroy, down, loadService, up } from "../cluster/cluster.ts";
+import { destroy, down, loadServices, up } from "../cluster/cluster.ts";
 import { authority } from "../cluster/pki.ts";
 import { cacheDir } from "../tools/cache.ts";
 import type { Access } from "../flow/access.ts";
@@ -38,7 +39,7 @@ export interface Stage {
   readonly token: string;
   readonly passphrase: string;
   /** The services' images in the cluster. */
-  readonly images: { readonly backend: string; readonly notificationService: string };
+  readonly images: Readonly<Record<ServiceKey, string>>;
   /** The cluster, for those who look on. */
   readonly access: Access;
   readonly stack: Stack;
@@ -61,10 +62,7 @@ export async function setStage(): Promise<Stage> {
   rmSync(directory, { recursive: true, force: true });
   mkdirSync(directory, { recursive: true });
   await up("prod");
-  const images = {
-    backend: await loadService(cluster, "backend"),
-    notificationService: await loadService(cluster, "notificationService"),
-  };
+  const images = await loadServices(cluster);
 
   const cloudDir = join(directory, "cloud");
   const cloud = new Cloud(cloudDir);

@@ -3,9 +3,11 @@ import { secrets } from "@event-flow/events";
 import { z } from "zod";
 import { capture } from "../tools/run.ts";
 
+const secretKeySchema = z.strictObject({ name: z.string(), key: z.string() });
+
 const metadataItemSchema = z.union([
   z.strictObject({ name: z.string(), value: z.string() }),
-  z.strictObject({ name: z.string(), secretKeyRef: z.strictObject({ name: z.string(), key: z.string() }) }),
+  z.strictObject({ name: z.string(), secretKeyRef: secretKeySchema }),
 ]);
 
 const manifestSchema = z.looseObject({
@@ -17,12 +19,21 @@ const manifestSchema = z.looseObject({
 /** What a sidecar loads, as the program emits it. */
 export type Manifest = z.infer<typeof manifestSchema>;
 
+/** An environment variable of a service. */
+const variableSchema = z.looseObject({
+  name: z.string(),
+  valueFrom: z.looseObject({ secretKeyRef: secretKeySchema.optional() }).optional(),
+});
+
 const emittedSchema = z.object({
   manifests: z.array(manifestSchema),
   deployments: z.array(
     z.object({
       spec: z.object({
-        template: z.object({ metadata: z.object({ annotations: z.record(z.string(), z.string()) }) }),
+        template: z.object({
+          metadata: z.object({ annotations: z.record(z.string(), z.string()) }),
+          spec: z.object({ containers: z.array(z.object({ env: z.array(variableSchema) })) }),
+        }),
       }),
     }),
   ),
@@ -38,15 +49,40 @@ function emittedForSidecars(): Promise<z.infer<typeof emittedSchema>> {
   return emitted;
 }
 
+/** The pod that the program emits for a service; undefined for an app of a test's own. */
+async function podOf(appId: string) {
+  const { deployments } = await emittedForSidecars();
+  return deployments
+    .map(({ spec }) => spec.template)
+    .find(({ metadata }) => metadata.annotations["dapr.io/app-id"] === appId);
+}
+
 /** How a sidecar ends, as its pod's annotations say and the injector passes on. */
 export async function shutdownFlags(appId: string): Promise<readonly string[]> {
-  const { deployments } = await emittedForSidecars();
-  const annotations = deployments.map(({ spec }) => spec.template.metadata.annotations);
-  const own = annotations.find((each) => each["dapr.io/app-id"] === appId);
+  const pod = await podOf(appId);
   return ["block-shutdown-duration", "graceful-shutdown-seconds"].flatMap((name) => {
-    const value = own?.[`dapr.io/${name}`];
+    const value = pod?.metadata.annotations[`dapr.io/${name}`];
     return value === undefined ? [] : [`--dapr-${name}=${value}`];
   });
+}
+
+/** What this machine has for the keys of the stack's secrets, by `<secret>/<key>`. */
+export type SecretValues = Readonly<Record<string, string | undefined>>;
+
+function secretValue(values: SecretValues, { name, key }: z.infer<typeof secretKeySchema>): string | undefined {
+  if (!(`${name}/${key}` in values)) throw new Error(`Nothing is known of the key ${key} of the secret ${name}`);
+  return values[`${name}/${key}`];
+}
+
+/** The environment variables that a service's container gets from secrets. */
+export async function secretVariables(appId: string, values: SecretValues): Promise<Record<string, string>> {
+  const variables = (await podOf(appId))?.spec.containers.flatMap(({ env }) => env) ?? [];
+  return Object.fromEntries(
+    variables.flatMap(({ name, valueFrom }) => {
+      const value = valueFrom?.secretKeyRef && secretValue(values, valueFrom.secretKeyRef);
+      return value === undefined ? [] : [[name, value]];
+    }),
+  );
 }
 
 /** Where this machine has what the manifests speak of. What is left out has no Component. */
@@ -63,16 +99,13 @@ export interface Backing {
  * scoped to those.
  */
 export async function localManifests({ brokers, valkey }: Backing): Promise<readonly Manifest[]> {
-  const secretValues = new Map([
-    [`${secrets.redis.name}/${secrets.redis.keys.host}`, valkey?.address],
-    [`${secrets.redis.name}/${secrets.redis.keys.password}`, valkey?.password],
-  ]);
+  const values: SecretValues = {
+    [`${secrets.redis.name}/${secrets.redis.keys.host}`]: valkey?.address,
+    [`${secrets.redis.name}/${secrets.redis.keys.password}`]: valkey?.password,
+  };
   const localItem = (item: z.infer<typeof metadataItemSchema>) => {
     if ("value" in item) return item.name === "brokers" ? { name: item.name, value: brokers } : item;
-    const { name, key } = item.secretKeyRef;
-    if (!secretValues.has(`${name}/${key}`))
-      throw new Error(`Nothing is known of the key ${key} of the secret ${name}`);
-    return { name: item.name, value: secretValues.get(`${name}/${key}`) };
+    return { name: item.name, value: secretValue(values, item.secretKeyRef) };
   };
   return (await emittedForSidecars()).manifests.flatMap((manifest) => {
     const metadata = manifest.spec.metadata?.map(localItem);

@@ -1,11 +1,11 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { probes, type ServiceIdentity, services } from "@event-flow/events";
+import { perService, probes, secrets, type ServiceIdentity, type ServiceKey, services } from "@event-flow/events";
 import { waitFor } from "../tools/progress.ts";
 import { clockFrom, withClock } from "./clock.ts";
 import { startDaprd, type Daprd } from "./daprd.ts";
 import { type Kafka, startKafka } from "./kafka.ts";
-import type { Backing } from "./manifests.ts";
+import { type Backing, secretVariables, type SecretValues } from "./manifests.ts";
 import { freePort } from "./ports.ts";
 import { createDatabase, type Postgres, startPostgres } from "./postgres.ts";
 import { type Server, serverDir, startServer } from "./process.ts";
@@ -24,7 +24,7 @@ export interface Pod {
 }
 
 /** Which ones of the stack's services there are, and how many of each. */
-export type Replicas = Readonly<Record<keyof typeof services, number>>;
+export type Replicas = Readonly<Record<ServiceKey, number>>;
 
 /** The whole event flow as processes of this machine: what stack dev has in pods, with the manifests that it emits. */
 export interface System {
@@ -32,9 +32,9 @@ export interface System {
   readonly kafka: Kafka;
   readonly valkey: Valkey;
   readonly databaseUrl: string;
-  readonly pods: Readonly<Record<keyof typeof services, Pod[]>>;
+  readonly pods: Readonly<Record<ServiceKey, Pod[]>>;
   /** Starts one more replica of a service. */
-  add(service: keyof typeof services): Promise<Pod>;
+  add(service: ServiceKey): Promise<Pod>;
   /** Waits until every service says that it's ready. */
   ready(timeoutSeconds?: number): Promise<void>;
   /** Lets the services stop as in a cluster, then ends the rest. */
@@ -47,7 +47,7 @@ export interface SystemOptions {
   /** Where each part's log goes, as `<part>.log`; by default it ends with the part. */
   readonly logs?: string;
   /** Where the first replica of a service listens, if it matters. */
-  readonly ports?: Partial<Record<keyof typeof services, number>>;
+  readonly ports?: Partial<Record<ServiceKey, number>>;
   /** Whether its sidecars show metrics. */
   readonly metrics?: boolean;
   /** Whether it's there to be measured: with a database that waits for its disk, and a broker that is compiled thoroughly. */
@@ -84,7 +84,6 @@ async function startApp(
     command: [...(clock === undefined ? [] : withClock()), ...serviceCommand(name)],
     env: {
       PORT: String(port),
-      JWT_SECRET: jwtSecret,
       NODE_ENV: "production",
       ...(clock !== undefined && clockFrom(clock)),
       ...env,
@@ -97,10 +96,10 @@ async function startApp(
 
 /** Starts a service with its sidecar. */
 export async function startPod(
-  service: keyof typeof services,
+  service: ServiceKey,
   options: {
     readonly backing: Backing;
-    readonly databaseUrl: string;
+    readonly secretValues: SecretValues;
     /** @default a free port */
     readonly port?: number | undefined;
     /** Whether the sidecar shows metrics. @default it doesn't */
@@ -111,7 +110,7 @@ export async function startPod(
     readonly clock?: string | undefined;
   },
 ): Promise<Pod> {
-  const { backing, databaseUrl, metrics = false, log, clock } = options;
+  const { backing, secretValues, metrics = false, log, clock } = options;
   const identity = services[service];
   const [port, httpPort] = [options.port ?? (await freePort()), await freePort()];
   const metricsPort = metrics ? await freePort() : undefined;
@@ -121,7 +120,7 @@ export async function startPod(
       port,
       clock,
       log: log?.(identity.name),
-      env: { DAPR_HTTP_PORT: String(httpPort), ...(service === "backend" && { DATABASE_URL: databaseUrl }) },
+      env: { ...(await secretVariables(identity.appId, secretValues)), DAPR_HTTP_PORT: String(httpPort) },
     }),
     startDaprd({
       ...backing,
@@ -136,7 +135,7 @@ export async function startPod(
 }
 
 export async function startSystem(options: SystemOptions = {}): Promise<System> {
-  const { replicas = { backend: 1, notificationService: 1 }, logs, ports = {}, measured = false, clock } = options;
+  const { replicas = perService(() => 1), logs, ports = {}, measured = false, clock } = options;
   if (logs !== undefined) mkdirSync(logs, { recursive: true });
   const log = (name: string) => (logs === undefined ? {} : { log: join(logs, `${name}.log`) });
   const via = options.via ?? ((_part, port) => Promise.resolve(port));
@@ -147,7 +146,7 @@ export async function startSystem(options: SystemOptions = {}): Promise<System> 
     started.push(server);
     return server;
   };
-  const pods: Record<keyof typeof services, Pod[]> = { backend: [], notificationService: [] };
+  const pods = perService((): Pod[] => []);
   const everyPod = () => Object.values(pods).flat();
   const stop = async () => {
     await Promise.all(everyPod().map(({ app }) => app.terminate()));
@@ -168,12 +167,17 @@ export async function startSystem(options: SystemOptions = {}): Promise<System> 
       brokers: `127.0.0.1:${advertised}`,
       valkey: { address: `127.0.0.1:${await via("valkey", valkey.port)}`, password: valkey.password },
     };
-    const add = async (service: keyof typeof services) => {
+    const { name: secret, keys } = secrets.todo;
+    const secretValues: SecretValues = {
+      [`${secret}/${keys.databaseUrl}`]: databaseUrl,
+      [`${secret}/${keys.jwtSecret}`]: jwtSecret,
+    };
+    const add = async (service: ServiceKey) => {
       const nth = pods[service].length + 1;
       const suffix = nth === 1 ? "" : `-${nth}`;
       const pod = await startPod(service, {
         backing,
-        databaseUrl,
+        secretValues,
         clock,
         metrics: options.metrics,
         port: nth === 1 ? ports[service] : undefined,
@@ -190,7 +194,7 @@ export async function startSystem(options: SystemOptions = {}): Promise<System> 
     };
     await Promise.all(
       Object.entries(replicas).map(async ([service, count]) => {
-        for (let nth = 0; nth < count; nth += 1) await add(service as keyof typeof services);
+        for (let nth = 0; nth < count; nth += 1) await add(service as ServiceKey);
       }),
     );
     await ready();

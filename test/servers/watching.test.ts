@@ -1,6 +1,6 @@
 /** A real Prometheus beside the whole event flow as processes: what is killed makes its alert fire, and no other's. */
 import { randomUUID } from "node:crypto";
-import { metricsPath, services, subscribers } from "@event-flow/events";
+import { metricsPath, services, subscribers, type ServiceKey } from "@event-flow/events";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { alertRules } from "../../components/alerts.ts";
 import { dashboardQueries } from "../../components/dashboard.ts";
@@ -38,7 +38,7 @@ const address = (url: string) => new URL(url).host;
 function scrapeConfigHere() {
   const targets = Object.entries(system.pods).flatMap(([service, pods]) =>
     pods.map(({ app, daprd }, nth) => {
-      const { name } = services[service as keyof typeof services];
+      const { name } = services[service as ServiceKey];
       const labels = { namespace: "default", service: name, pod: `${name}-${nth}` };
       return { labels, app: address(app.url), sidecar: `127.0.0.1:${daprd.metricsPort ?? 0}` };
     }),

@@ -17,11 +17,7 @@ writeFileSync(path.join(root, "apps", "Dockerfile"), "FROM scratch");
 const context = path.relative(process.cwd(), root);
 const tags = { backend: contentTag("backend", root), notificationService: contentTag("notificationService", root) };
 
-const images = (source: ImageSource) =>
-  run(() => {
-    const { backend, notificationService } = new Images("images", { source, root });
-    return { backend, notificationService };
-  });
+const images = (source: ImageSource) => run(() => ({ ...new Images("images", { source, root }).of }));
 
 test("are built in Minikube, again only for another content", async () => {
   const { resource, outputs } = await images({ from: "minikube", profile: "minikube" });

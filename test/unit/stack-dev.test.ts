@@ -101,8 +101,7 @@ test("tells how to reach it, and no secret", () => {
   expect(dev.outputs).toEqual({
     kubeContext: "minikube",
     namespace: "default",
-    backendImage: "backend:test",
-    notificationServiceImage: "notification-service:test",
+    images: { backend: "backend:test", notificationService: "notification-service:test" },
     reachBackend: "kubectl --context minikube --namespace default port-forward service/backend 8000:80",
   });
 });

@@ -168,7 +168,7 @@ test("images are pushed to a registry of its own and deployed by digest", () => 
       },
     ],
   });
-  expect(prod.outputs["backendImage"]).toBe("<images-backend>@sha256:0123");
+  expect(prod.outputs["images"]).toMatchObject({ backend: "<images-backend>@sha256:0123" });
 });
 
 describe("managed databases", () => {

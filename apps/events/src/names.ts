@@ -17,6 +17,23 @@ export const services = {
   notificationService: { appId: "notification-service", name: "notification-service", port: 8001 },
 } as const satisfies Record<string, ServiceIdentity>;
 
+/** One of the services, by its name here. */
+export type ServiceKey = keyof typeof services;
+
+export const serviceKeys = Object.keys(services) as ServiceKey[];
+
+/** Something for each service. */
+export function perService<T>(make: (service: ServiceKey) => T): Record<ServiceKey, T> {
+  return Object.fromEntries(serviceKeys.map((service) => [service, make(service)])) as Record<ServiceKey, T>;
+}
+
+/** Makes something for each service, one after the other. */
+export async function eachService<T>(make: (service: ServiceKey) => Promise<T>): Promise<Record<ServiceKey, T>> {
+  const made: [ServiceKey, T][] = [];
+  for (const service of serviceKeys) made.push([service, await make(service)]);
+  return Object.fromEntries(made) as Record<ServiceKey, T>;
+}
+
 /** The services that events are delivered to: all but the one that publishes them. */
 export const subscribers: readonly ServiceIdentity[] = Object.values(services).filter(
   (service) => service !== services.backend,

@@ -6,7 +6,7 @@
 import { isIP } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { TLSSocket } from "node:tls";
-import { deadLetterTopic, eventTypes, services, topic } from "@event-flow/events";
+import { deadLetterTopic, eventTypes, subscribers, topic } from "@event-flow/events";
 import * as kafka from "@platformatic/kafka";
 import { z } from "zod";
 import { readEnvironment, saslMechanism, secret } from "./environment.ts";
@@ -89,7 +89,7 @@ async function findFaults(connection: kafka.Connection, username: string): Promi
   const allow = `rpk security acl create --allow-principal User:${username} --operation`;
   const faults: string[] = [];
 
-  const topics = [...eventTypes.map((type) => topic(type)), deadLetterTopic(services.notificationService)];
+  const topics = [...eventTypes.map((type) => topic(type)), ...subscribers.map(deadLetterTopic)];
   const found = await describe(connection, topics, false);
   const refused = topics.filter((name) => found.get(name) === "refused");
   if (refused.length > 0) {
@@ -108,13 +108,21 @@ async function findFaults(connection: kafka.Connection, username: string): Promi
     );
   }
 
-  const group = services.notificationService.appId;
-  const { GROUP } = kafka.FindCoordinatorKeyTypes;
-  const { coordinators } = await answer(kafka.findCoordinatorV2.api.async(connection, GROUP, [group]));
-  if (coordinators.some(({ errorCode }) => errors[errorCode] === "GROUP_AUTHORIZATION_FAILED")) {
-    faults.push(`${username} may not read as the group ${group}: ${allow} read --group ${group}`);
+  const groups = await refusedGroups(connection);
+  if (groups.length > 0) {
+    faults.push(`${username} may not read as every group: ${allow} read --group ${groups.join(",")}`);
   }
   return faults;
+}
+
+/** The groups of those who read that aren't allowed to. */
+async function refusedGroups(connection: kafka.Connection): Promise<string[]> {
+  const { GROUP } = kafka.FindCoordinatorKeyTypes;
+  const groups = subscribers.map(({ appId }) => appId);
+  const { coordinators } = await answer(kafka.findCoordinatorV2.api.async(connection, GROUP, groups));
+  return coordinators
+    .filter(({ errorCode }) => errors[errorCode] === "GROUP_AUTHORIZATION_FAILED")
+    .map(({ key }) => key);
 }
 
 const errors = kafka.protocolErrorsCodesById;

@@ -4,7 +4,7 @@ import { createServer, type AddressInfo, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createServer as createTlsServer } from "node:tls";
-import { deadLetterTopic, eventTypes, services, topic } from "@event-flow/events";
+import { deadLetterTopic, eventTypes, subscribers, topic } from "@event-flow/events";
 import {
   type Acl,
   AclOperations,
@@ -21,8 +21,8 @@ import { runService } from "../../../test/servers/service.ts";
 
 const password = "s3cr3t-hunter2";
 const wrongPassword = "wr0ng-hunter2";
-const topics = [...eventTypes.map((type) => topic(type)), deadLetterTopic(services.notificationService)];
-const group = services.notificationService.appId;
+const topics = [...eventTypes.map((type) => topic(type)), ...subscribers.map(deadLetterTopic)];
+const groups = subscribers.map(({ appId }) => appId);
 const { READ, WRITE, DESCRIBE, ALL } = AclOperations;
 const { TOPIC, GROUP } = ResourceTypes;
 
@@ -41,12 +41,12 @@ beforeAll(async () => {
   await admin.createTopics({ topics, partitions: 1, replicas: 1 });
   await admin.createAcls({
     creations: [
-      ...[READ, WRITE, DESCRIBE].map((operation) => allow("event-flow", TOPIC, operation)),
-      allow("event-flow", GROUP, READ),
-      allow("writer", TOPIC, WRITE),
-      allow("writer", GROUP, READ),
-      allow("maker", TOPIC, ALL),
-      allow("maker", GROUP, READ),
+      ...[READ, WRITE, DESCRIBE].map((operation) => allowTopics("event-flow", operation)),
+      ...allowGroups("event-flow"),
+      allowTopics("writer", WRITE),
+      ...allowGroups("writer"),
+      allowTopics("maker", ALL),
+      ...allowGroups("maker"),
     ],
   });
 
@@ -66,17 +66,28 @@ afterAll(async () => {
   await kafka.stop();
 });
 
-/** What the README lets a user do: with the topics by their prefix, with the group by its name. */
-function allow(user: string, resourceType: number, operation: number): Acl {
-  return {
-    resourceType,
-    resourceName: resourceType === TOPIC ? "task-events." : group,
-    resourcePatternType: resourceType === TOPIC ? ResourcePatternTypes.PREFIXED : ResourcePatternTypes.LITERAL,
-    principal: `User:${user}`,
-    host: "*",
-    operation,
-    permissionType: AclPermissionTypes.ALLOW,
-  } as Acl;
+/** What the README lets a user do: with the topics by their prefix, with the groups by their names. */
+function allowTopics(user: string, operation: Acl["operation"]): Acl {
+  const pattern = { resourceName: "task-events.", resourcePatternType: ResourcePatternTypes.PREFIXED };
+  return allow(user, { resourceType: TOPIC, ...pattern, operation });
+}
+
+function allowGroups(user: string): Acl[] {
+  return groups.map((resourceName) =>
+    allow(user, {
+      resourceType: GROUP,
+      resourceName,
+      resourcePatternType: ResourcePatternTypes.LITERAL,
+      operation: READ,
+    }),
+  );
+}
+
+function allow(
+  user: string,
+  what: Pick<Acl, "resourceType" | "resourceName" | "resourcePatternType" | "operation">,
+): Acl {
+  return { ...what, principal: `User:${user}`, host: "*", permissionType: AclPermissionTypes.ALLOW };
 }
 
 /** Runs a check that succeeds, but for what a test changes. */
@@ -205,7 +216,7 @@ test("a user who may do nothing, or too little, is told what allows it", async (
     lines: [
       `${kafka.broker} takes nobody, but:`,
       use("nobody"),
-      `nobody may not read as the group ${group}: ${allowing("nobody")} read --group ${group}`,
+      `nobody may not read as every group: ${allowing("nobody")} read --group ${groups.join(",")}`,
     ],
   });
   expect(await check({ SASL_USERNAME: "writer" })).toEqual({

@@ -118,11 +118,13 @@ async function findFaults(connection: kafka.Connection, username: string): Promi
 /** The groups of those who read that aren't allowed to. */
 async function refusedGroups(connection: kafka.Connection): Promise<string[]> {
   const { GROUP } = kafka.FindCoordinatorKeyTypes;
-  const groups = subscribers.map(({ appId }) => appId);
-  const { coordinators } = await answer(kafka.findCoordinatorV2.api.async(connection, GROUP, groups));
-  return coordinators
-    .filter(({ errorCode }) => errors[errorCode] === "GROUP_AUTHORIZATION_FAILED")
-    .map(({ key }) => key);
+  const refused: string[] = [];
+  for (const { appId } of subscribers) {
+    // One at a time: the request has room for more only from version 4 on.
+    const { coordinators } = await answer(kafka.findCoordinatorV2.api.async(connection, GROUP, [appId]));
+    if (coordinators.some(({ errorCode }) => errors[errorCode] === "GROUP_AUTHORIZATION_FAILED")) refused.push(appId);
+  }
+  return refused;
 }
 
 const errors = kafka.protocolErrorsCodesById;

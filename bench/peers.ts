@@ -100,7 +100,7 @@ const programs: Readonly<Record<PeerName, Programs>> = {
   },
   "in-request": {
     backend: (_port, url) => ({
-      command: nodeCommand(peers, "in-request", "server.ts"),
+      command: nodeCommand(join(peers, "in-request", "server.ts")),
       env: { DATABASE_URL: url },
       ready: probes.readiness,
     }),
@@ -120,7 +120,7 @@ const programs: Readonly<Record<PeerName, Programs>> = {
     },
   },
   limit: {
-    subscriber: () => ({ command: nodeCommand(peers, "subscriber.ts"), ready: "/" }),
+    subscriber: () => ({ command: nodeCommand(join(peers, "subscriber.ts")), ready: "/" }),
     read: (text) => {
       const [, at, title] = /^(\d+) (.+)$/.exec(text) ?? [];
       return at === undefined || title === undefined ? undefined : [title, Number(at)];

@@ -29,21 +29,29 @@ export interface Service {
 
 const apps = join(import.meta.dirname, "..", "..", "apps");
 
-/** The command that runs a program as the services' containers do: with what their Dockerfile tells Node and the C library. */
-export function nodeCommand(...file: string[]): readonly string[] {
+/**
+ * The command that runs a program as the services' containers do: with what their Dockerfile tells Node and the C library.
+ * `through` is the beginning of a command line that ends in Node's.
+ */
+export function nodeCommand(file: string, through: readonly string[] = []): readonly string[] {
   const dockerfile = readFileSync(join(apps, "Dockerfile"), "utf8");
   const variables = [...dockerfile.matchAll(/^ENV (\w+=\S+)$/gm)].map(([, variable = ""]) => variable);
   const [, ...args] = JSON.parse(/^CMD (\[.*\])$/m.exec(dockerfile)?.[1] ?? "[]") as string[];
-  return ["env", ...variables, process.execPath, ...args.slice(0, -1), join(...file)];
+  return ["env", ...variables, ...through, process.execPath, ...args.slice(0, -1), file];
 }
 
-export const serviceCommand = (folder: string, entry = "src/server.ts") => nodeCommand(apps, folder, entry);
+export function serviceCommand(
+  folder: string,
+  { entry = "src/server.ts", through }: { entry?: string | undefined; through?: readonly string[] } = {},
+): readonly string[] {
+  return nodeCommand(join(apps, folder, entry), through);
+}
 
 /** The key that signs tests' bearer tokens. */
 export const jwtSecret = "0123456789abcdef0123456789abcdef";
 
 function spawnService(folder: string, env: Readonly<Record<string, string>>, entry?: string): ChildProcess {
-  const [program, ...args] = [...dieWithParent, ...serviceCommand(folder, entry)];
+  const [program, ...args] = [...dieWithParent, ...serviceCommand(folder, { entry })];
   return spawn(program, args, { env, stdio: ["ignore", "pipe", "pipe"] });
 }
 

@@ -81,7 +81,7 @@ async function startApp(
     name,
     dir: serverDir(name),
     log,
-    command: [...(clock === undefined ? [] : withClock()), ...serviceCommand(name)],
+    command: serviceCommand(name, { through: clock === undefined ? [] : withClock() }),
     env: {
       PORT: String(port),
       NODE_ENV: "production",

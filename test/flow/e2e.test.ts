@@ -422,7 +422,15 @@ describe("stack dev", () => {
       const begun = performance.now();
       const scale = (replicas: number) => kubectl(workspace, "scale", workload, `--replicas=${replicas}`);
       await scale(0);
-      await kubectl(workspace, "delete", "pod", `--selector=app=${app}`, "--force", "--grace-period=0");
+      await kubectl(
+        workspace,
+        "delete",
+        "pod",
+        `--selector=app=${app}`,
+        "--force",
+        "--grace-period=0",
+        "--ignore-not-found",
+      );
       await waitFor("the alert, and the beginning of its two minutes where nothing is shortened", 60, async () => {
         expect([await raisedBy(prometheus), await firedBy(hurriedPrometheus, begun)]).toEqual([[right], [right]]);
         return true;

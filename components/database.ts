@@ -173,7 +173,7 @@ export class Database extends pulumi.ComponentResource {
       { parent: this },
     );
     oneTimeJob(
-      `${name}-analytics`,
+      `${name}-make-analytics`,
       {
         namespace,
         jobName: "postgres-analytics",

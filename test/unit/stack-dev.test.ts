@@ -51,8 +51,8 @@ test("is made of exactly these resources", () => {
     "dapr > dapr-release: kubernetes:helm.sh/v3:Release",
     "database > database-analytics-credentials: event-flow:secrets:VersionedSecret",
     "database > database-analytics-password: random:index/randomPassword:RandomPassword",
-    "database > database-analytics: kubernetes:batch/v1:Job",
     "database > database-credentials: kubernetes:core/v1:Secret",
+    "database > database-make-analytics: kubernetes:batch/v1:Job",
     "database > database-password: random:index/randomPassword:RandomPassword",
     "database > database-server: event-flow:server:StatefulServer",
     "database-analytics-credentials > database-analytics-credentials-key: random:index/randomPassword:RandomPassword",
@@ -437,7 +437,7 @@ describe("servers in the cluster", () => {
   });
 
   test("PostgreSQL gets a user and a database of the analytics service's own, also where it has long been there", () => {
-    const { inputs, dependsOn } = dev.resource("database-analytics");
+    const { inputs, dependsOn } = dev.resource("database-make-analytics");
     const { template } = inputs["spec"] as Workload;
     expect(template.metadata.annotations).toEqual({ "event-flow/revision": revision });
     expect(template.spec.containers[0]).toMatchObject({
@@ -598,7 +598,7 @@ describe.each([
         "statestore-manifest",
         "resiliency-manifest",
         "database-server-set",
-        "database-analytics",
+        "database-make-analytics",
       ]),
     );
   });

@@ -28,8 +28,8 @@ test("is made of what dev is made of, but for this", () => {
     "dev   broker-server > broker-server-set: kubernetes:apps/v1:StatefulSet",
     "dev   database > database-analytics-credentials: event-flow:secrets:VersionedSecret",
     "dev   database > database-analytics-password: random:index/randomPassword:RandomPassword",
-    "dev   database > database-analytics: kubernetes:batch/v1:Job",
     "dev   database > database-credentials: kubernetes:core/v1:Secret",
+    "dev   database > database-make-analytics: kubernetes:batch/v1:Job",
     "dev   database > database-password: random:index/randomPassword:RandomPassword",
     "dev   database > database-server: event-flow:server:StatefulServer",
     "dev   database-analytics-credentials > database-analytics-credentials-key: random:index/randomPassword:RandomPassword",
@@ -101,7 +101,11 @@ test("what both are made of differs in this", () => {
     /"default" → "event-flow"|data\.prometheus\.yaml: |\.image: |revision-of-[\w-]+: |event-flow\/revision: /;
   const telling = table.filter((row) => !expected.test(row));
   expect(telling.sort().join("\n")).toMatchInlineSnapshot(`
-    "backend-deployment.spec.replicas: 1 → 2
+    "analytics-service-deployment.spec.replicas: 1 → 2
+    analytics-service-deployment.spec.template.spec.containers.0.volumeMounts.1: – → {"mountPath":"/etc/postgres-ca","name":"files","readOnly":true}
+    analytics-service-deployment.spec.template.spec.topologySpreadConstraints: – → [{"labelSelector":{"matchLabels":{"app":"analytics-service"}},"matchLabelKeys":["pod-template-hash"],"maxSkew":1,"topologyKey":"kubernetes.io/hostname","whenUnsatisfiable":"ScheduleAnyway"}]
+    analytics-service-deployment.spec.template.spec.volumes.1: – → {"name":"files","secret":{"secretName":"postgres-ca"}}
+    backend-deployment.spec.replicas: 1 → 2
     backend-deployment.spec.template.spec.containers.0.volumeMounts.1: – → {"mountPath":"/etc/postgres-ca","name":"files","readOnly":true}
     backend-deployment.spec.template.spec.topologySpreadConstraints: – → [{"labelSelector":{"matchLabels":{"app":"backend"}},"matchLabelKeys":["pod-template-hash"],"maxSkew":1,"topologyKey":"kubernetes.io/hostname","whenUnsatisfiable":"ScheduleAnyway"}]
     backend-deployment.spec.template.spec.volumes.1: – → {"name":"files","secret":{"secretName":"postgres-ca"}}
@@ -129,6 +133,7 @@ test("what both are made of differs in this", () => {
     pubsub-manifest.spec.metadata.7.value: "none" → "password"
     pubsub-manifest.spec.metadata.8: – → {"name":"saslUsername","secretKeyRef":{"key":"username","name":"redpanda-credentials"}}
     pubsub-manifest.spec.metadata.9: – → {"name":"saslPassword","secretKeyRef":{"key":"password","name":"redpanda-credentials"}}
+    secrets-analytics-secret.stringData.value.DATABASE_URL: "postgresql://analytics:<database-analytics-password>@postgres:5432/analytics" → "postgresql://analytics:<database-analytics-user-password>@private-database-postgres:25060/analytics?sslmode=verify-full&sslrootcert=/etc/postgres-ca/ca.crt"
     secrets-todo-secret.stringData.value.DATABASE_URL: "postgresql://todo:<database-password>@postgres:5432/todo" → "postgresql://todo:<database-user-password>@private-database-postgres:25060/todo?sslmode=verify-full&sslrootcert=/etc/postgres-ca/ca.crt"
     state-store-credentials-secret.stringData.value.host: "redis:6379" → "private-state-store-valkey:25060"
     state-store-credentials-secret.stringData.value.password: "<state-store-password>" → "<state-store-valkey-password>"

@@ -14,7 +14,7 @@ import { Monitoring } from "./components/monitoring.ts";
 import { readSettings } from "./components/settings.ts";
 import { StateStore } from "./components/state-store.ts";
 
-const { backend, notificationService } = services;
+const { backend, notificationService, analyticsService } = services;
 const scopes = Object.values(services).map(({ appId }) => appId);
 
 // Whatever is wrong with the config is said here, before anything is made.
@@ -32,7 +32,11 @@ const { of: images } = new Images("images", { source: cluster.images });
 const broker = new Broker("broker", { site, namespace, image: images.backend }, inCluster);
 const stateStore = new StateStore("state-store", { site, namespace }, inCluster);
 const database = new Database("database", { site, namespace }, inCluster);
-const appSecrets = new AppSecrets("secrets", { namespace, databaseUrl: database.url }, inCluster);
+const appSecrets = new AppSecrets(
+  "secrets",
+  { namespace, databaseUrl: database.url, analyticsUrl: database.analyticsUrl },
+  inCluster,
+);
 const { connection, revision } = broker;
 new Monitoring(
   "monitoring",
@@ -82,13 +86,15 @@ const common = {
   },
   highlyAvailable,
 };
+const databaseUrl = { secret: secrets.todo.name, key: secrets.todo.keys.databaseUrl };
+const jwtSecret = { secret: secrets.todo.name, key: secrets.todo.keys.jwtSecret };
 const backendService = new DaprService(
   "backend",
   {
     ...common,
     identity: backend,
     image: images.backend,
-    secretVariables: ["DATABASE_URL", "JWT_SECRET"],
+    secretVariables: [databaseUrl, jwtSecret],
     files: database.files,
     loadBalancer: frontDoor.loadBalancer,
   },
@@ -96,7 +102,19 @@ const backendService = new DaprService(
 );
 new DaprService(
   "notification-service",
-  { ...common, identity: notificationService, image: images.notificationService, secretVariables: ["JWT_SECRET"] },
+  { ...common, identity: notificationService, image: images.notificationService, secretVariables: [jwtSecret] },
+  withSidecar,
+);
+new DaprService(
+  "analytics-service",
+  {
+    ...common,
+    identity: analyticsService,
+    image: images.analyticsService,
+    secretVariables: [{ secret: secrets.analytics.name, key: secrets.analytics.keys.databaseUrl }, jwtSecret],
+    revisions: { ...common.revisions, [secrets.analytics.name]: appSecrets.analyticsRevision },
+    files: database.files,
+  },
   withSidecar,
 );
 

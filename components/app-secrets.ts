@@ -9,12 +9,18 @@ export interface AppSecretsArgs {
 
   /** Where the backend's database is, with the password. */
   readonly databaseUrl: pulumi.Input<string>;
+
+  /** Where the analytics service's database is, with the password. */
+  readonly analyticsUrl: pulumi.Input<string>;
 }
 
 /** The secret values that the services themselves need. */
 export class AppSecrets extends pulumi.ComponentResource {
-  /** Another value when one of the secret values changed. */
+  /** Another value when one of the secret values changed that are for all. */
   readonly revision: pulumi.Output<string>;
+
+  /** The same of what is for the analytics service only. */
+  readonly analyticsRevision: pulumi.Output<string>;
 
   constructor(name: string, args: AppSecretsArgs, opts?: pulumi.ComponentResourceOptions) {
     super("event-flow:secrets:AppSecrets", name, {}, opts);
@@ -30,8 +36,19 @@ export class AppSecrets extends pulumi.ComponentResource {
       },
       { parent: this },
     );
+    const { analytics } = secrets;
+    const analyticsSecret = new VersionedSecret(
+      `${name}-analytics`,
+      {
+        namespace: args.namespace,
+        secretName: analytics.name,
+        data: { [analytics.keys.databaseUrl]: args.analyticsUrl },
+      },
+      { parent: this },
+    );
 
     this.revision = secret.revision;
-    this.registerOutputs({ revision: this.revision });
+    this.analyticsRevision = analyticsSecret.revision;
+    this.registerOutputs({ revision: this.revision, analyticsRevision: this.analyticsRevision });
   }
 }

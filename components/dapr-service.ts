@@ -1,11 +1,14 @@
-import { metricsPath, probes, secrets, type ServiceIdentity } from "@event-flow/events";
+import { metricsPath, probes, type ServiceIdentity } from "@event-flow/events";
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import { daprMetricsPort, scrapeAnnotations } from "./scraping.ts";
 import type { SecretFiles } from "./stateful-server.ts";
 
-/** An environment variable from `todo-secrets`, of the same name as its key. */
-export type SecretVariable = (typeof secrets.todo.keys)[keyof typeof secrets.todo.keys];
+/** An environment variable from a secret, of the same name as its key. */
+export interface SecretVariable {
+  readonly secret: string;
+  readonly key: string;
+}
 
 export interface DaprServiceArgs {
   /** The namespace it runs in. */
@@ -17,7 +20,7 @@ export interface DaprServiceArgs {
   /** The image that it runs. */
   readonly image: pulumi.Input<string>;
 
-  /** The keys of `todo-secrets` that it gets, each as an environment variable. */
+  /** What it gets of secrets. */
   readonly secretVariables: readonly SecretVariable[];
 
   /** The name of the Configuration that its sidecar takes. */
@@ -104,9 +107,9 @@ export class DaprService extends pulumi.ComponentResource {
                   name: identity.name,
                   image: args.image,
                   imagePullPolicy: "IfNotPresent",
-                  env: args.secretVariables.map((key) => ({
+                  env: args.secretVariables.map(({ secret, key }) => ({
                     name: key,
-                    valueFrom: { secretKeyRef: { name: secrets.todo.name, key } },
+                    valueFrom: { secretKeyRef: { name: secret, key } },
                   })),
                   ports: [{ name: "http", containerPort: identity.port }],
                   startupProbe: {

@@ -531,6 +531,7 @@ describe("stack dev", () => {
     const values: string[] = [];
     for (const { name, keys } of [
       secrets.todo,
+      secrets.analytics,
       { name: secrets.redis.name, keys: { password: secrets.redis.keys.password } },
     ]) {
       for (const key of Object.values(keys)) {

@@ -1,4 +1,4 @@
-import { components, probes, secrets, services, subscribers } from "@event-flow/events";
+import { components, perService, probes, secrets, services, subscribers } from "@event-flow/events";
 import { beforeAll, describe, expect, test } from "vitest";
 import { parse } from "yaml";
 import { alertRules } from "../../components/alerts.ts";
@@ -18,6 +18,7 @@ const revision: unknown = expect.stringMatching(/^[0-9a-f]{16}$/);
 test("is made of exactly these resources", () => {
   const inventory = dev.resources.map(({ parent, name, type }) => `${parent} > ${name}: ${type}`).sort();
   expect(inventory).toEqual([
+    " > analytics-service: event-flow:dapr:Service",
     " > backend: event-flow:dapr:Service",
     " > broker: event-flow:broker:Broker",
     " > cluster: event-flow:cluster:Cluster",
@@ -33,6 +34,9 @@ test("is made of exactly these resources", () => {
     " > secrets: event-flow:secrets:AppSecrets",
     " > state-store: event-flow:state:StateStore",
     " > statestore: event-flow:dapr:Component",
+    "analytics-service > analytics-service-account: kubernetes:core/v1:ServiceAccount",
+    "analytics-service > analytics-service-deployment: kubernetes:apps/v1:Deployment",
+    "analytics-service > analytics-service-service: kubernetes:core/v1:Service",
     "backend > backend-account: kubernetes:core/v1:ServiceAccount",
     "backend > backend-deployment: kubernetes:apps/v1:Deployment",
     "backend > backend-service: kubernetes:core/v1:Service",
@@ -45,9 +49,14 @@ test("is made of exactly these resources", () => {
     "dapr > dapr-crd-subscriptions.dapr.io: kubernetes:apiextensions.k8s.io/v1:CustomResourceDefinition",
     "dapr > dapr-namespace: kubernetes:core/v1:Namespace",
     "dapr > dapr-release: kubernetes:helm.sh/v3:Release",
+    "database > database-analytics-credentials: event-flow:secrets:VersionedSecret",
+    "database > database-analytics-password: random:index/randomPassword:RandomPassword",
     "database > database-credentials: kubernetes:core/v1:Secret",
+    "database > database-make-analytics: kubernetes:batch/v1:Job",
     "database > database-password: random:index/randomPassword:RandomPassword",
     "database > database-server: event-flow:server:StatefulServer",
+    "database-analytics-credentials > database-analytics-credentials-key: random:index/randomPassword:RandomPassword",
+    "database-analytics-credentials > database-analytics-credentials-secret: kubernetes:core/v1:Secret",
     "database-server > database-server-service: kubernetes:core/v1:Service",
     "database-server > database-server-set: kubernetes:apps/v1:StatefulSet",
     "monitoring > monitoring-dashboards: kubernetes:core/v1:ConfigMap",
@@ -59,8 +68,11 @@ test("is made of exactly these resources", () => {
     "notification-service > notification-service-service: kubernetes:core/v1:Service",
     "pubsub > pubsub-manifest: kubernetes:dapr.io/v1alpha1:Component",
     "resiliency > resiliency-manifest: kubernetes:dapr.io/v1alpha1:Resiliency",
+    "secrets > secrets-analytics: event-flow:secrets:VersionedSecret",
     "secrets > secrets-jwt: random:index/randomPassword:RandomPassword",
     "secrets > secrets-todo: event-flow:secrets:VersionedSecret",
+    "secrets-analytics > secrets-analytics-key: random:index/randomPassword:RandomPassword",
+    "secrets-analytics > secrets-analytics-secret: kubernetes:core/v1:Secret",
     "secrets-todo > secrets-todo-key: random:index/randomPassword:RandomPassword",
     "secrets-todo > secrets-todo-secret: kubernetes:core/v1:Secret",
     "state-store > state-store-configuration: event-flow:secrets:VersionedSecret",
@@ -101,7 +113,7 @@ test("tells how to reach it, and no secret", () => {
   expect(dev.outputs).toEqual({
     kubeContext: "minikube",
     namespace: "default",
-    images: { backend: "backend:test", notificationService: "notification-service:test" },
+    images: perService((service) => `${services[service].name}:test`),
     reachBackend: "kubectl --context minikube --namespace default port-forward service/backend 8000:80",
   });
 });
@@ -165,9 +177,12 @@ describe("Dapr", () => {
     });
   });
 
-  test.each(["pubsub", "statestore", "resiliency", "backend", "notification-service"])("is there before %s", (name) => {
-    expect(dev.resource(name).dependsOn).toContain("dapr-release");
-  });
+  test.each(["pubsub", "statestore", "resiliency", ...Object.values(services).map(({ name }) => name)])(
+    "is there before %s",
+    (name) => {
+      expect(dev.resource(name).dependsOn).toContain("dapr-release");
+    },
+  );
 
   const smallResources = { requests: { cpu: "20m", memory: "48Mi" }, limits: { memory: "256Mi" } };
 });
@@ -192,11 +207,11 @@ describe("Components", () => {
           { name: "authType", value: "none" },
         ],
       },
-      scopes: [services.backend.appId, services.notificationService.appId],
+      scopes: Object.values(services).map(({ appId }) => appId),
     });
   });
 
-  test("the notification service keeps state in Valkey", () => {
+  test("subscribers keep state in Valkey", () => {
     expect(dev.resource("statestore-manifest").inputs).toEqual({
       apiVersion: "dapr.io/v1alpha1",
       kind: "Component",
@@ -211,7 +226,7 @@ describe("Components", () => {
           { name: "actorStateStore", value: "true" },
         ],
       },
-      scopes: [services.notificationService.appId],
+      scopes: subscribers.map(({ appId }) => appId),
     });
   });
 
@@ -236,7 +251,7 @@ describe("Components", () => {
           },
         },
       },
-      scopes: [services.backend.appId, services.notificationService.appId],
+      scopes: Object.values(services).map(({ appId }) => appId),
     });
   });
 
@@ -250,7 +265,10 @@ describe("secrets", () => {
   test("are random, and safe in a URL", () => {
     const passwords = dev.resources.filter(({ type }) => type === "random:index/randomPassword:RandomPassword");
     expect(Object.fromEntries(passwords.map(({ name, inputs }) => [name, inputs]))).toEqual({
+      "database-analytics-credentials-key": { length: 32, special: false },
+      "database-analytics-password": { length: 32, special: false },
       "database-password": { length: 32, special: false },
+      "secrets-analytics-key": { length: 32, special: false },
       "secrets-jwt": { length: 64, special: false },
       "secrets-todo-key": { length: 32, special: false },
       "state-store-configuration-key": { length: 32, special: false },
@@ -266,7 +284,11 @@ describe("secrets", () => {
       inputs["stringData"],
     ]);
     expect(Object.fromEntries(data)).toEqual({
+      "postgres-analytics-credentials": new Secret({ password: "<database-analytics-password>" }),
       "postgres-credentials": new Secret({ password: "<database-password>" }),
+      [secrets.analytics.name]: new Secret({
+        DATABASE_URL: "postgresql://analytics:<database-analytics-password>@postgres:5432/analytics",
+      }),
       [secrets.redis.name]: new Secret({ host: "redis:6379", password: "<state-store-password>" }),
       "redis-configuration": new Secret({
         "valkey.conf": [
@@ -414,6 +436,24 @@ describe("servers in the cluster", () => {
     });
   });
 
+  test("PostgreSQL gets a user and a database of the analytics service's own, also where it has long been there", () => {
+    const { inputs, dependsOn } = dev.resource("database-make-analytics");
+    const { template } = inputs["spec"] as Workload;
+    expect(template.metadata.annotations).toEqual({ "event-flow/revision": revision });
+    expect(template.spec.containers[0]).toMatchObject({
+      image: "postgres:17.6-trixie",
+      env: [
+        { name: "PGHOST", value: "postgres" },
+        { name: "PGDATABASE", value: "todo" },
+        { name: "PGUSER", value: "todo" },
+        { name: "PGPASSWORD", valueFrom: { secretKeyRef: { name: "postgres-credentials", key: "password" } } },
+        { name: "PASSWORD", valueFrom: { secretKeyRef: { name: "postgres-analytics-credentials", key: "password" } } },
+        { name: "SQL" },
+      ],
+    });
+    expect(dependsOn).toContain("database-server-set");
+  });
+
   test.each([
     ["broker", 101],
     ["state-store", 999],
@@ -435,9 +475,15 @@ describe("servers in the cluster", () => {
 });
 
 describe.each([
-  { key: "backend", variables: ["DATABASE_URL", "JWT_SECRET"] },
-  { key: "notificationService", variables: ["JWT_SECRET"] },
-] as const)("the service $key", ({ key, variables }) => {
+  { key: "backend", variables: { DATABASE_URL: secrets.todo.name, JWT_SECRET: secrets.todo.name }, revisions: {} },
+  { key: "notificationService", variables: { JWT_SECRET: secrets.todo.name }, revisions: {} },
+  {
+    key: "analyticsService",
+    // Not the backend's database.
+    variables: { DATABASE_URL: secrets.analytics.name, JWT_SECRET: secrets.todo.name },
+    revisions: { "event-flow/revision-of-analytics-secrets": revision },
+  },
+] as const)("the service $key", ({ key, variables, revisions }) => {
   const { name, appId, port } = services[key];
 
   test("runs its image beside a sidecar", () => {
@@ -477,6 +523,7 @@ describe.each([
             "event-flow/revision-of-kafka-pubsub": revision,
             "event-flow/revision-of-resiliency": revision,
             "event-flow/revision-of-statestore": revision,
+            ...revisions,
           },
         },
         spec: {
@@ -496,9 +543,9 @@ describe.each([
               name,
               image: `${name}:test`,
               imagePullPolicy: "IfNotPresent",
-              env: variables.map((variable) => ({
+              env: Object.entries(variables).map(([variable, secret]) => ({
                 name: variable,
-                valueFrom: { secretKeyRef: { name: secrets.todo.name, key: variable } },
+                valueFrom: { secretKeyRef: { name: secret, key: variable } },
               })),
               ports: [{ name: "http", containerPort: port }],
               startupProbe: {
@@ -551,6 +598,7 @@ describe.each([
         "statestore-manifest",
         "resiliency-manifest",
         "database-server-set",
+        "database-make-analytics",
       ]),
     );
   });

@@ -1,6 +1,7 @@
+import { answerUnavailable } from "@event-flow/postgres";
 import { bearerSecurity, errorResponses, HttpError, requireOwner, type App } from "@event-flow/service";
 import { z } from "zod";
-import { isUnavailable, type Database } from "./database.ts";
+import type { Database } from "./database.ts";
 import type { Change } from "./outbox.ts";
 import {
   completionSchema,
@@ -25,12 +26,7 @@ function notFound(id: number): HttpError {
 export function taskRoutes(scope: App, { database, change }: { database: Database; change: Change }): void {
   scope.addHook("onRequest", requireOwner);
 
-  scope.setErrorHandler((error) => {
-    if (isUnavailable(error)) {
-      throw new HttpError(503, "The database cannot be reached; try again later", { cause: error });
-    }
-    throw error;
-  });
+  answerUnavailable(scope);
 
   scope.post(
     "/api/:user_id/tasks",

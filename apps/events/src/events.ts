@@ -5,6 +5,8 @@ const taskId = z.int().positive().describe("The task's id in the backend's datab
 const userId = z.uuid().describe("The id of the user who owns the task");
 const title = z.string().min(1).max(200);
 const priorityId = z.int().positive().nullable();
+/** Missing in events from before this was told. */
+const dueDate = timestamp.nullable().optional();
 
 /** What each event type carries as the `data` of its CloudEvent. */
 export const eventSchemas = {
@@ -22,9 +24,16 @@ export const eventSchemas = {
     title,
     completed: z.boolean(),
     priority_id: priorityId,
+    due_date: dueDate,
     updated_at: timestamp,
   }),
-  task_completed: z.object({ task_id: taskId, user_id: userId, completed: z.boolean(), completed_at: timestamp }),
+  task_completed: z.object({
+    task_id: taskId,
+    user_id: userId,
+    completed: z.boolean(),
+    due_date: dueDate,
+    completed_at: timestamp,
+  }),
   task_deleted: z.object({ task_id: taskId, user_id: userId, deleted_at: timestamp }),
 } as const;
 

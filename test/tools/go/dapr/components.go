@@ -5,7 +5,7 @@ package components
 import (
 	"github.com/dapr/components-contrib/bindings/smtp"
 	kubernetesnames "github.com/dapr/components-contrib/nameresolution/kubernetes"
-	"github.com/dapr/components-contrib/nameresolution/mdns"
+	"github.com/dapr/components-contrib/nameresolution/sqlite"
 	"github.com/dapr/components-contrib/pubsub/kafka"
 	kubernetessecrets "github.com/dapr/components-contrib/secretstores/kubernetes"
 	"github.com/dapr/components-contrib/secretstores/local/file"
@@ -24,5 +24,5 @@ func init() {
 	secretstores.DefaultRegistry.RegisterComponent(kubernetessecrets.NewKubernetesSecretStore, "kubernetes")
 	secretstores.DefaultRegistry.RegisterComponent(file.NewLocalSecretStore, "local.file")
 	nameresolution.DefaultRegistry.RegisterComponent(kubernetesnames.NewResolver, "kubernetes")
-	nameresolution.DefaultRegistry.RegisterComponent(mdns.NewResolver, "mdns")
+	nameresolution.DefaultRegistry.RegisterComponent(sqlite.NewResolver, "sqlite")
 }

@@ -6,6 +6,22 @@ const userId = z.uuid().describe("The id of the user who owns the task");
 const title = z.string().min(1).max(200);
 const priorityId = z.int().positive().nullable();
 
+/** The occurrences that a task is one of. */
+export const seriesSchema = z.object({
+  rule: z.string().min(1).describe("RFC 5545's RRULE"),
+  time_zone: z.string().min(1).describe("The IANA time zone that it is of"),
+  starts_at: timestamp.describe("Its DTSTART: when the first task of the series is due"),
+});
+
+export type Series = z.infer<typeof seriesSchema>;
+
+/** Missing in events from before tasks could recur. */
+const recurrence = seriesSchema
+  .nullable()
+  .optional()
+  .describe("The series that it is one of; null if it's a single one");
+const dueDate = timestamp.nullable().optional();
+
 /** What each event type carries as the `data` of its CloudEvent. */
 export const eventSchemas = {
   task_created: z.object({
@@ -22,9 +38,18 @@ export const eventSchemas = {
     title,
     completed: z.boolean(),
     priority_id: priorityId,
+    due_date: dueDate,
+    recurrence,
     updated_at: timestamp,
   }),
-  task_completed: z.object({ task_id: taskId, user_id: userId, completed: z.boolean(), completed_at: timestamp }),
+  task_completed: z.object({
+    task_id: taskId,
+    user_id: userId,
+    completed: z.boolean(),
+    due_date: dueDate,
+    recurrence,
+    completed_at: timestamp,
+  }),
   task_deleted: z.object({ task_id: taskId, user_id: userId, deleted_at: timestamp }),
 } as const;
 

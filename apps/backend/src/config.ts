@@ -1,5 +1,5 @@
 import { services } from "@event-flow/events";
-import { readEnvironment, secret, serviceEnvironment } from "@event-flow/service";
+import { readEnvironment, secret, serviceEnvironment, sharedToken } from "@event-flow/service";
 import { z } from "zod";
 
 const databaseUrl = "must be a URL like postgres://user:password@host:5432/database";
@@ -24,6 +24,8 @@ const environment = {
     .regex(/^\d{1,4}$/, "must be a whole number of seconds, at most 9999")
     .transform(Number)
     .default(60),
+  /** What the recurring-task service shows when it wants a next task made. */
+  NEXT_TASK_TOKEN: sharedToken(),
 };
 
 export type Config = ReturnType<typeof readConfig>;

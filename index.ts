@@ -14,7 +14,7 @@ import { Monitoring } from "./components/monitoring.ts";
 import { readSettings } from "./components/settings.ts";
 import { StateStore } from "./components/state-store.ts";
 
-const { backend, notificationService } = services;
+const { backend, notificationService, recurringTaskService } = services;
 const scopes = Object.values(services).map(({ appId }) => appId);
 
 // Whatever is wrong with the config is said here, before anything is made.
@@ -82,13 +82,18 @@ const common = {
   },
   highlyAvailable,
 };
+// Those two that know each other by it.
+const withNextTask = {
+  ...common,
+  revisions: { ...common.revisions, [secrets.nextTask.name]: appSecrets.nextTaskRevision },
+};
 const backendService = new DaprService(
   "backend",
   {
-    ...common,
+    ...withNextTask,
     identity: backend,
     image: images.backend,
-    secretVariables: ["DATABASE_URL", "JWT_SECRET"],
+    secretVariables: ["DATABASE_URL", "JWT_SECRET", "NEXT_TASK_TOKEN"],
     files: database.files,
     loadBalancer: frontDoor.loadBalancer,
   },
@@ -97,6 +102,16 @@ const backendService = new DaprService(
 new DaprService(
   "notification-service",
   { ...common, identity: notificationService, image: images.notificationService, secretVariables: ["JWT_SECRET"] },
+  withSidecar,
+);
+new DaprService(
+  "recurring-task-service",
+  {
+    ...withNextTask,
+    identity: recurringTaskService,
+    image: images.recurringTaskService,
+    secretVariables: ["JWT_SECRET", "NEXT_TASK_TOKEN"],
+  },
   withSidecar,
 );
 

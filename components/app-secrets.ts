@@ -13,8 +13,11 @@ export interface AppSecretsArgs {
 
 /** The secret values that the services themselves need. */
 export class AppSecrets extends pulumi.ComponentResource {
-  /** Another value when one of the secret values changed. */
+  /** Another value when one of the secret values changed that all services need. */
   readonly revision: pulumi.Output<string>;
+
+  /** Another value when the token changed by which the backend knows the recurring-task service. */
+  readonly nextTaskRevision: pulumi.Output<string>;
 
   constructor(name: string, args: AppSecretsArgs, opts?: pulumi.ComponentResourceOptions) {
     super("event-flow:secrets:AppSecrets", name, {}, opts);
@@ -31,7 +34,24 @@ export class AppSecrets extends pulumi.ComponentResource {
       { parent: this },
     );
 
+    // In a secret of its own: the other services have no business with it.
+    const nextTaskToken = new random.RandomPassword(
+      `${name}-next-task-token`,
+      { length: 64, special: false },
+      { parent: this },
+    );
+    const nextTaskSecret = new VersionedSecret(
+      `${name}-next-task`,
+      {
+        namespace: args.namespace,
+        secretName: secrets.nextTask.name,
+        data: { [secrets.nextTask.keys.token]: nextTaskToken.result },
+      },
+      { parent: this },
+    );
+
     this.revision = secret.revision;
-    this.registerOutputs({ revision: this.revision });
+    this.nextTaskRevision = nextTaskSecret.revision;
+    this.registerOutputs({ revision: this.revision, nextTaskRevision: this.nextTaskRevision });
   }
 }

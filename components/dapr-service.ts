@@ -4,8 +4,20 @@ import * as pulumi from "@pulumi/pulumi";
 import { daprMetricsPort, scrapeAnnotations } from "./scraping.ts";
 import type { SecretFiles } from "./stateful-server.ts";
 
-/** An environment variable from `todo-secrets`, of the same name as its key. */
-export type SecretVariable = (typeof secrets.todo.keys)[keyof typeof secrets.todo.keys];
+/** The secrets whose keys services get as environment variables of the same name. */
+const variableSecrets = [secrets.todo, secrets.nextTask] as const;
+
+/** An environment variable from one of them. */
+export type SecretVariable = {
+  [S in (typeof variableSecrets)[number] as S["name"]]: S["keys"][keyof S["keys"]];
+}[(typeof variableSecrets)[number]["name"]];
+
+/** Where an environment variable comes from. */
+function secretKey(variable: SecretVariable): { name: string; key: string } {
+  const secret = variableSecrets.find(({ keys }) => Object.values<string>(keys).includes(variable));
+  if (secret === undefined) throw new Error(`No secret has ${variable}`);
+  return { name: secret.name, key: variable };
+}
 
 export interface DaprServiceArgs {
   /** The namespace it runs in. */
@@ -17,7 +29,7 @@ export interface DaprServiceArgs {
   /** The image that it runs. */
   readonly image: pulumi.Input<string>;
 
-  /** The keys of `todo-secrets` that it gets, each as an environment variable. */
+  /** The secret values that it gets, each as an environment variable. */
   readonly secretVariables: readonly SecretVariable[];
 
   /** The name of the Configuration that its sidecar takes. */
@@ -104,9 +116,9 @@ export class DaprService extends pulumi.ComponentResource {
                   name: identity.name,
                   image: args.image,
                   imagePullPolicy: "IfNotPresent",
-                  env: args.secretVariables.map((key) => ({
-                    name: key,
-                    valueFrom: { secretKeyRef: { name: secrets.todo.name, key } },
+                  env: args.secretVariables.map((variable) => ({
+                    name: variable,
+                    valueFrom: { secretKeyRef: secretKey(variable) },
                   })),
                   ports: [{ name: "http", containerPort: identity.port }],
                   startupProbe: {

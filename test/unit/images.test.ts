@@ -1,4 +1,4 @@
-import { services } from "@event-flow/events";
+import { perService, services } from "@event-flow/events";
 import * as pulumi from "@pulumi/pulumi";
 import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -15,16 +15,13 @@ for (const { name } of Object.values(services)) {
 }
 writeFileSync(path.join(root, "apps", "Dockerfile"), "FROM scratch");
 const context = path.relative(process.cwd(), root);
-const tags = { backend: contentTag("backend", root), notificationService: contentTag("notificationService", root) };
+const tags = perService((service) => contentTag(service, root));
 
 const images = (source: ImageSource) => run(() => ({ ...new Images("images", { source, root }).of }));
 
 test("are built in Minikube, again only for another content", async () => {
   const { resource, outputs } = await images({ from: "minikube", profile: "minikube" });
-  expect(outputs).toEqual({
-    backend: `event-flow/backend:${tags.backend}`,
-    notificationService: `event-flow/notification-service:${tags.notificationService}`,
-  });
+  expect(outputs).toEqual(perService((service) => `event-flow/${services[service].name}:${tags[service]}`));
   expect(resource("images-backend").inputs).toEqual({
     create:
       `minikube --profile minikube image build --tag event-flow/backend:${tags.backend} ` +
@@ -48,10 +45,7 @@ test("are built by Docker, pushed, and deployed by their digest", async () => {
     credentials: { address: "registry.example.com", username: "me", password: pulumi.secret("let me in") },
     platform: "linux/amd64",
   });
-  expect(outputs).toEqual({
-    backend: "<images-backend>@sha256:0123",
-    notificationService: "<images-notification-service>@sha256:0123",
-  });
+  expect(outputs).toEqual(perService((service) => `<images-${services[service].name}>@sha256:0123`));
   expect(resource("images-backend").inputs).toEqual({
     context: { location: context },
     dockerfile: { location: path.join(context, "apps/Dockerfile") },
@@ -72,7 +66,8 @@ test("are pushed as whoever is logged in, for the platform of who builds, unless
 });
 
 test("are there already", async () => {
-  const { resources, outputs } = await images({ from: "prebuilt", backend: "a:1", notificationService: "b:2" });
-  expect(outputs).toEqual({ backend: "a:1", notificationService: "b:2" });
+  const there = perService((service) => `${service}:1`);
+  const { resources, outputs } = await images({ from: "prebuilt", ...there });
+  expect(outputs).toEqual(there);
   expect(resources.map(({ name }) => name)).toEqual(["images"]);
 });

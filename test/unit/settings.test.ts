@@ -118,7 +118,7 @@ describe("a bad value is told with its key, what is allowed, and the command tha
       "minikube",
       '  event-flow:images is minikube; allowed: {"from":"minikube"}, ' +
         '{"from":"registry","repository":"<registry>/<path>"} or ' +
-        '{"from":"prebuilt","backend":"<image>","notificationService":"<image>"}.\n' +
+        '{"from":"prebuilt","backend":"<image>","notificationService":"<image>","recurringTaskService":"<image>"}.\n' +
         "    pulumi config rm event-flow:images --stack dev",
     ],
     [
@@ -126,7 +126,7 @@ describe("a bad value is told with its key, what is allowed, and the command tha
       '{"from":"prebuilt","backend":"backend:1"}',
       '  event-flow:images is {"from":"prebuilt","backend":"backend:1"}; allowed: {"from":"minikube"}, ' +
         '{"from":"registry","repository":"<registry>/<path>"} or ' +
-        '{"from":"prebuilt","backend":"<image>","notificationService":"<image>"}.\n' +
+        '{"from":"prebuilt","backend":"<image>","notificationService":"<image>","recurringTaskService":"<image>"}.\n' +
         "    pulumi config rm event-flow:images --stack dev",
     ],
     [
@@ -335,7 +335,7 @@ describe("stack prod", () => {
       "images",
       '{"from":"minikube"}',
       '  event-flow:images is {"from":"minikube"}; allowed: {"from":"registry"}, {"from":"registry","name":"<registry>"} ' +
-        'or {"from":"prebuilt","backend":"<image>","notificationService":"<image>"}.\n' +
+        'or {"from":"prebuilt","backend":"<image>","notificationService":"<image>","recurringTaskService":"<image>"}.\n' +
         "    pulumi config rm event-flow:images --stack prod",
     ],
     [

@@ -1,4 +1,4 @@
-import { components, probes, secrets, services, subscribers } from "@event-flow/events";
+import { components, perService, probes, secrets, services, subscribers } from "@event-flow/events";
 import { beforeAll, describe, expect, test } from "vitest";
 import { parse } from "yaml";
 import { alertRules } from "../../components/alerts.ts";
@@ -29,6 +29,7 @@ test("is made of exactly these resources", () => {
     " > monitoring: event-flow:monitoring:Monitoring",
     " > notification-service: event-flow:dapr:Service",
     " > pubsub: event-flow:dapr:Component",
+    " > recurring-task-service: event-flow:dapr:Service",
     " > resiliency: event-flow:dapr:Resiliency",
     " > secrets: event-flow:secrets:AppSecrets",
     " > state-store: event-flow:state:StateStore",
@@ -58,9 +59,16 @@ test("is made of exactly these resources", () => {
     "notification-service > notification-service-deployment: kubernetes:apps/v1:Deployment",
     "notification-service > notification-service-service: kubernetes:core/v1:Service",
     "pubsub > pubsub-manifest: kubernetes:dapr.io/v1alpha1:Component",
+    "recurring-task-service > recurring-task-service-account: kubernetes:core/v1:ServiceAccount",
+    "recurring-task-service > recurring-task-service-deployment: kubernetes:apps/v1:Deployment",
+    "recurring-task-service > recurring-task-service-service: kubernetes:core/v1:Service",
     "resiliency > resiliency-manifest: kubernetes:dapr.io/v1alpha1:Resiliency",
     "secrets > secrets-jwt: random:index/randomPassword:RandomPassword",
+    "secrets > secrets-next-task-token: random:index/randomPassword:RandomPassword",
+    "secrets > secrets-next-task: event-flow:secrets:VersionedSecret",
     "secrets > secrets-todo: event-flow:secrets:VersionedSecret",
+    "secrets-next-task > secrets-next-task-key: random:index/randomPassword:RandomPassword",
+    "secrets-next-task > secrets-next-task-secret: kubernetes:core/v1:Secret",
     "secrets-todo > secrets-todo-key: random:index/randomPassword:RandomPassword",
     "secrets-todo > secrets-todo-secret: kubernetes:core/v1:Secret",
     "state-store > state-store-configuration: event-flow:secrets:VersionedSecret",
@@ -101,7 +109,7 @@ test("tells how to reach it, and no secret", () => {
   expect(dev.outputs).toEqual({
     kubeContext: "minikube",
     namespace: "default",
-    images: { backend: "backend:test", notificationService: "notification-service:test" },
+    images: perService((service) => `${services[service].name}:test`),
     reachBackend: "kubectl --context minikube --namespace default port-forward service/backend 8000:80",
   });
 });
@@ -165,9 +173,12 @@ describe("Dapr", () => {
     });
   });
 
-  test.each(["pubsub", "statestore", "resiliency", "backend", "notification-service"])("is there before %s", (name) => {
-    expect(dev.resource(name).dependsOn).toContain("dapr-release");
-  });
+  test.each(["pubsub", "statestore", "resiliency", ...Object.values(services).map(({ name }) => name)])(
+    "is there before %s",
+    (name) => {
+      expect(dev.resource(name).dependsOn).toContain("dapr-release");
+    },
+  );
 
   const smallResources = { requests: { cpu: "20m", memory: "48Mi" }, limits: { memory: "256Mi" } };
 });
@@ -192,11 +203,11 @@ describe("Components", () => {
           { name: "authType", value: "none" },
         ],
       },
-      scopes: [services.backend.appId, services.notificationService.appId],
+      scopes: Object.values(services).map(({ appId }) => appId),
     });
   });
 
-  test("the notification service keeps state in Valkey", () => {
+  test("subscribers keep state in Valkey", () => {
     expect(dev.resource("statestore-manifest").inputs).toEqual({
       apiVersion: "dapr.io/v1alpha1",
       kind: "Component",
@@ -211,7 +222,7 @@ describe("Components", () => {
           { name: "actorStateStore", value: "true" },
         ],
       },
-      scopes: [services.notificationService.appId],
+      scopes: subscribers.map(({ appId }) => appId),
     });
   });
 
@@ -223,7 +234,7 @@ describe("Components", () => {
       spec: {
         policies: {
           retries: { untilHandled: { policy: "constant", duration: "1s", maxRetries: -1 } },
-          timeouts: { publish: "4s", handle: "15s", state: "2s" },
+          timeouts: { publish: "4s", handle: "15s", state: "2s", invoke: "4s" },
           circuitBreakers: { broker: { maxRequests: 1, timeout: "3s", trip: "consecutiveFailures >= 3" } },
         },
         targets: {
@@ -234,9 +245,10 @@ describe("Components", () => {
             },
             [components.stateStore]: { outbound: { timeout: "state" } },
           },
+          apps: { [services.backend.appId]: { timeout: "invoke" } },
         },
       },
-      scopes: [services.backend.appId, services.notificationService.appId],
+      scopes: Object.values(services).map(({ appId }) => appId),
     });
   });
 
@@ -252,6 +264,8 @@ describe("secrets", () => {
     expect(Object.fromEntries(passwords.map(({ name, inputs }) => [name, inputs]))).toEqual({
       "database-password": { length: 32, special: false },
       "secrets-jwt": { length: 64, special: false },
+      "secrets-next-task-key": { length: 32, special: false },
+      "secrets-next-task-token": { length: 64, special: false },
       "secrets-todo-key": { length: 32, special: false },
       "state-store-configuration-key": { length: 32, special: false },
       "state-store-credentials-key": { length: 32, special: false },
@@ -285,12 +299,13 @@ describe("secrets", () => {
         DATABASE_URL: "postgresql://todo:<database-password>@postgres:5432/todo",
         JWT_SECRET: "<secrets-jwt>",
       }),
+      [secrets.nextTask.name]: new Secret({ NEXT_TASK_TOKEN: "<secrets-next-task-token>" }),
     });
   });
 
   test("are in plain nowhere", () => {
     // What is marked as a secret does not show in JSON.
-    expect(JSON.stringify([dev.resources, dev.outputs])).not.toMatch(/<[\w-]+-(password|jwt|key)>/);
+    expect(JSON.stringify([dev.resources, dev.outputs])).not.toMatch(/<[\w-]+-(password|jwt|token|key)>/);
   });
 });
 
@@ -435,9 +450,13 @@ describe("servers in the cluster", () => {
 });
 
 describe.each([
-  { key: "backend", variables: ["DATABASE_URL", "JWT_SECRET"] },
+  { key: "backend", variables: ["DATABASE_URL", "JWT_SECRET", "NEXT_TASK_TOKEN"] },
   { key: "notificationService", variables: ["JWT_SECRET"] },
+  { key: "recurringTaskService", variables: ["JWT_SECRET", "NEXT_TASK_TOKEN"] },
 ] as const)("the service $key", ({ key, variables }) => {
+  /** The one that only two services have, or the one that all have. */
+  const secretOf = (variable: string) => (variable === "NEXT_TASK_TOKEN" ? secrets.nextTask.name : secrets.todo.name);
+  const secretNames = new Set(variables.map(secretOf));
   const { name, appId, port } = services[key];
 
   test("runs its image beside a sidecar", () => {
@@ -473,6 +492,7 @@ describe.each([
             "prometheus.io/port": String(port),
             "prometheus.io/path": "/metrics",
             "event-flow/revision-of-todo-secrets": revision,
+            ...(secretNames.has(secrets.nextTask.name) && { "event-flow/revision-of-next-task-token": revision }),
             "event-flow/revision-of-redis-credentials": revision,
             "event-flow/revision-of-kafka-pubsub": revision,
             "event-flow/revision-of-resiliency": revision,
@@ -498,7 +518,7 @@ describe.each([
               imagePullPolicy: "IfNotPresent",
               env: variables.map((variable) => ({
                 name: variable,
-                valueFrom: { secretKeyRef: { name: secrets.todo.name, key: variable } },
+                valueFrom: { secretKeyRef: { name: secretOf(variable), key: variable } },
               })),
               ports: [{ name: "http", containerPort: port }],
               startupProbe: {

@@ -12,6 +12,7 @@ export const devConfig = {
     from: "prebuilt",
     backend: "backend:test",
     notificationService: "notification-service:test",
+    recurringTaskService: "recurring-task-service:test",
   }),
 };
 

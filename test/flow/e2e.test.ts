@@ -316,6 +316,31 @@ describe("stack dev", () => {
     }
   });
 
+  test("follows a recurring task by its next one, which one service has another make", async () => {
+    const client = await connect(workspace, randomUUID());
+    try {
+      const created = await client.call("backend", {
+        method: "POST",
+        path: "/tasks",
+        body: {
+          title: "Water the plants",
+          due_date: "2032-10-30T09:00:00+02:00",
+          recurrence: { rule: "FREQ=DAILY;COUNT=2", time_zone: "Europe/Berlin" },
+        },
+      });
+      const { id } = created.body as Task;
+      await client.call("backend", { method: "PATCH", path: `/tasks/${id}/complete`, body: {} });
+      const due = await waitFor("the next task", 60, async () => {
+        const { body } = await client.call("backend", { path: "/tasks?completed=false" });
+        return (body as { items: { due_date: string }[] }).items[0]?.due_date;
+      });
+      // Clocks have changed in between.
+      expect(due).toBe("2032-10-31T08:00:00.000Z");
+    } finally {
+      client.close();
+    }
+  });
+
   test("carries all four events, with the right data, to the notification service", async () => {
     const client = await connect(workspace, randomUUID());
     try {
@@ -532,6 +557,7 @@ describe("stack dev", () => {
     for (const { name, keys } of [
       secrets.todo,
       secrets.analytics,
+      secrets.nextTask,
       { name: secrets.redis.name, keys: { password: secrets.redis.keys.password } },
     ]) {
       for (const key of Object.values(keys)) {

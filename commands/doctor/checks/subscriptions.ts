@@ -1,0 +1,55 @@
+import { components, deadLetterTopic, eventTypes, type ServiceIdentity, subscribers, topic } from "@event-flow/events";
+import { z } from "zod";
+import type { Check, Notes } from "../check.ts";
+import { count, list, restart, sidecarMetadata, withSidecar } from "../sidecars.ts";
+import type { Pod, System } from "../system.ts";
+
+const answerSchema = z.array(z.object({ topic: z.string() }));
+
+/** Whether each subscriber's sidecar has what its app subscribes to, and that is what the contract has. */
+export const subscriptions: Check = {
+  name: "subscriptions",
+  look: async (system, notes) => {
+    await Promise.all(
+      subscribers.map(async (subscriber) => {
+        const pods = await withSidecar(system, subscriber);
+        if (pods.length === 0) {
+          notes.couldNotLook(`${subscriber.name} has no pod with a sidecar that is ready`);
+        }
+        for (const pod of pods) {
+          await notes.part(pod.metadata.name, () => lookAt(system, notes, subscriber, pod));
+        }
+      }),
+    );
+  },
+};
+
+async function lookAt(system: System, notes: Notes, subscriber: ServiceIdentity, pod: Pod): Promise<void> {
+  const { name, port } = subscriber;
+  const sidecar = (await sidecarMetadata(system, pod)).subscriptions
+    .filter(({ pubsubname }) => pubsubname === components.pubsub)
+    .map((subscription) => subscription.topic);
+  const { status, text } = await system.http(pod.metadata.name, { port, path: "/dapr/subscribe" });
+  notes.at(`${name}: GET /dapr/subscribe, and ${count(sidecar, "subscription")} of its sidecar`);
+  if (status !== 200) {
+    const what = `${name} answers HTTP ${status} to GET /dapr/subscribe; its sidecar has ${count(sidecar, "subscription")}`;
+    // 401: it asks for a token that its sidecar wasn't given.
+    notes.found(what, status === 401 ? system.repair : restart(system, name));
+    return;
+  }
+  const app = answerSchema.parse(JSON.parse(text)).map((subscription) => subscription.topic);
+  const missing = app.filter((each) => !sidecar.includes(each));
+  if (missing.length > 0) {
+    notes.found(`The sidecar of ${pod.metadata.name} has no subscription to ${list(missing)}`, restart(system, name));
+  }
+  const known = [...eventTypes.map((type) => topic(type)), deadLetterTopic(subscriber)];
+  const own = deadLetterTopic(subscriber);
+  const faults = [
+    ...app
+      .filter((each) => !known.includes(each))
+      .map((each) => `it subscribes to ${each}, which the contract doesn't have`),
+    ...(app.includes(own) ? [] : [`it doesn't subscribe to its dead letters (${own})`]),
+    ...(app.some((each) => each !== own) ? [] : ["it subscribes to no event"]),
+  ];
+  if (faults.length > 0) notes.found(`${name}: ${faults.join("; ")}`, system.repair);
+}

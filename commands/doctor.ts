@@ -5,7 +5,7 @@
 import { parseArgs, styleText } from "node:util";
 import { repositoryRoot } from "../components/content-tag.ts";
 import { capture } from "../test/tools/run.ts";
-import { print } from "../test/tools/progress.ts";
+import { print, say } from "../test/tools/progress.ts";
 import { type Check, examine, reason } from "./doctor/check.ts";
 import { checks } from "./doctor/checks/index.ts";
 import { exitCodes, render, type Report, type Verdict, worst } from "./doctor/report.ts";
@@ -37,7 +37,7 @@ async function findWay({
   namespace?: string;
 }): Promise<Way> {
   if (stack === "dev" && context === undefined) {
-    return { ...(await visitWorkspace()), stack, repository: repositoryRoot };
+    return { ...(await visitWorkspace()), stack, repository: repositoryRoot, isFoundByItself: true };
   }
   const env = inherited();
   const outputs = async () => {
@@ -53,6 +53,7 @@ async function findWay({
     env,
     stack,
     repository: repositoryRoot,
+    isFoundByItself: false,
   };
 }
 
@@ -96,6 +97,9 @@ async function run(): Promise<number> {
     const report = await diagnose(system);
     // `styleText` leaves out colours where nobody sees them, or doesn't want to.
     const colour = (verdict: Verdict, text: string) => styleText(colours[verdict], text, { stream: process.stdout });
+    if (!json && report.verdict === "found" && way.kubectl !== "kubectl") {
+      say('These commands need an environment: eval "$(node_modules/.bin/node commands/environment.ts)"');
+    }
     print(json ? JSON.stringify(report, undefined, 2) : render(report, colour));
     return exitCodes[report.verdict];
   } finally {

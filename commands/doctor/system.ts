@@ -124,7 +124,7 @@ export interface System extends Pick<Report, "stack" | "context" | "namespace"> 
   readonly kubectl: string;
   /** The command that makes the stack again as it is to be, whoever changed what. */
   readonly repair: string;
-  /** What is added to `dead-letters.ts` for it to find this stack. */
+  /** What is added to `dead-letters.ts` for it to find this stack; nothing where it does by itself. */
   readonly whichStack: string;
   /** All objects of a kind, in the services' namespace or another one. */
   readonly list: <K extends Kind>(kind: K, namespace?: string) => Promise<KubeObject<K>[]>;
@@ -147,6 +147,8 @@ export interface Way extends Access {
   readonly pulumi: string;
   readonly stack: Report["stack"];
   readonly repository: string;
+  /** Whether commands find it without being told the context. */
+  readonly isFoundByItself: boolean;
 }
 
 /** What one call may take; several are made one after the other by one check. */
@@ -174,7 +176,7 @@ export class ClusterSystem implements System {
     this.kubectl = `kubectl --context ${context}`;
     // With --refresh Pulumi sees what others changed, and by the variable it takes back what they own since.
     this.repair = `PULUMI_K8S_ENABLE_PATCH_FORCE=true pulumi up --refresh --stack ${stack}`;
-    this.whichStack = `--context ${context} --namespace ${namespace}`;
+    this.whichStack = way.isFoundByItself ? "" : ` --context ${context} --namespace ${namespace}`;
   }
 
   /** Rejects if there is no cluster that answers. */

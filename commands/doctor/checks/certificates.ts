@@ -1,6 +1,6 @@
 import { X509Certificate } from "node:crypto";
 import { z } from "zod";
-import { daprNamespace } from "../../../components/dapr.ts";
+import { daprNamespace } from "../../../components/versions.ts";
 import type { Check, Notes } from "../check.ts";
 import type { System } from "../system.ts";
 

@@ -1,4 +1,4 @@
-import { daprNamespace } from "../../../components/dapr.ts";
+import { daprNamespace } from "../../../components/versions.ts";
 import type { Check } from "../check.ts";
 import { list } from "../sidecars.ts";
 

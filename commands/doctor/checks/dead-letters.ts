@@ -22,7 +22,7 @@ export const deadLetters: Check = {
             const many = letters.length === 1 ? "an event" : `${letters.length} events`;
             notes.found(
               `${name} gave ${many} up, the last at ${latest.failed_at}: ${latest.cause}`,
-              `node commands/dead-letters.ts list --service ${name} ${system.whichStack}`,
+              `node commands/dead-letters.ts list --service ${name}${system.whichStack}`,
             );
           }
         });

@@ -1,6 +1,5 @@
 import { serviceKeys, services } from "@event-flow/events";
-import { daprNamespace } from "../../../components/dapr.ts";
-import { daprVersion } from "../../../components/versions.ts";
+import { daprNamespace, daprVersion } from "../../../components/versions.ts";
 import type { Check } from "../check.ts";
 import { kubectlIn, list, podsOf, restart, sidecarMetadata, sidecarName, statusOf } from "../sidecars.ts";
 
@@ -94,7 +93,7 @@ export function contains(actual: unknown, expected: unknown): boolean {
       items.every((item, index) => contains(actual[index], item))
     );
   }
-  if (typeof expected === "object" && expected !== undefined) {
+  if (typeof expected === "object") {
     const entries = Object.entries(expected);
     if (typeof actual !== "object" || actual === null) return actual === undefined && entries.length === 0;
     return entries.every(([key, value]) => contains((actual as Record<string, unknown>)[key], value));

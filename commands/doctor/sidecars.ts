@@ -84,7 +84,7 @@ function lastError(logs: readonly string[]): string | undefined {
 
 /** Dapr writes `level=error msg="…"`, the services write JSON of pino's, and Node what it was thrown. */
 function readLine(line: string): { text: string; isError: boolean } {
-  const dapr = / level=(\w+) msg=("(?:[^"\\]|\\.)*"|\S+)/.exec(line);
+  const dapr = /(?:^| )level=(\w+) msg=("(?:[^"\\]|\\.)*"|\S+)/.exec(line);
   if (dapr !== null) {
     const [, level = "", quoted = ""] = dapr;
     return {

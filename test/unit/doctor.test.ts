@@ -4,7 +4,7 @@ import { type Check, examine } from "../../commands/doctor/check.ts";
 import { endOfToken } from "../../commands/doctor/checks/certificates.ts";
 import { checks } from "../../commands/doctor/checks/index.ts";
 import { contains } from "../../commands/doctor/checks/versions.ts";
-import { render, reportSchema, type Result, worst } from "../../commands/doctor/report.ts";
+import { render, type Report, reportSchema, type Result, worst } from "../../commands/doctor/report.ts";
 import { certificate, Patient } from "./support/patient.ts";
 
 let patient: Patient;
@@ -52,7 +52,7 @@ describe("names what is wrong, by the one check that it is a matter of", () => {
     annotations["dapr.io/app-port"] = "1";
     expect(await finding()).toEqual([
       "injection",
-      `Deployment ${reader}: dapr.io/app-port is "1" instead of "${subscriber.port}", dapr.io/enabled is missing instead of "true"`,
+      `Deployment ${reader}: dapr.io/enabled is missing instead of "true", dapr.io/app-port is "1" instead of "${subscriber.port}"`,
       repair,
     ]);
   });
@@ -352,7 +352,7 @@ describe("names what is wrong, by the one check that it is a matter of", () => {
       container.image = "ghcr.io/dapr/operator:1.17.0";
     for (const container of patient.pod(reader).spec.containers.slice(1)) container.image = "ghcr.io/dapr/daprd:1.17.0";
     for (const container of patient.deployment("backend").spec.template.spec.containers) container.image = "backend:2";
-    patient.crds[0]?.spec && Object.assign(patient.crds[0].spec, { versions: [{ name: "v1alpha1" }] });
+    Object.assign(patient.crds[0]?.spec ?? {}, { versions: [{ name: "v1alpha1" }] });
     expect(await findings()).toEqual([
       ["versions", "dapr-operator runs ghcr.io/dapr/operator:1.17.0 instead of Dapr 1.18.0"],
       ["versions", `The sidecar of ${reader} is ghcr.io/dapr/daprd:1.17.0 instead of Dapr 1.18.0`],
@@ -411,7 +411,13 @@ test("what is in the report follows its schema, and shows no secret", async () =
   patient.brokers = 0;
   const results = await look();
   const { stack, context, namespace } = patient;
-  const report = { stack, context, namespace, verdict: worst(results.map(({ verdict }) => verdict)), checks: results };
+  const report: Report = {
+    stack,
+    context,
+    namespace,
+    verdict: worst(results.map(({ verdict }) => verdict)),
+    checks: results,
+  };
   expect(reportSchema.parse(report)).toEqual(report);
   expect(JSON.stringify(report)).not.toContain("hunter2");
 

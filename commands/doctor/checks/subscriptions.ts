@@ -1,7 +1,7 @@
 import { components, deadLetterTopic, eventTypes, type ServiceIdentity, subscribers, topic } from "@event-flow/events";
 import { z } from "zod";
 import type { Check, Notes } from "../check.ts";
-import { count, list, restart, sidecarMetadata, withSidecar } from "../sidecars.ts";
+import { count, kubectlIn, list, restart, sidecarMetadata, withSidecar } from "../sidecars.ts";
 import type { Pod, System } from "../system.ts";
 
 const answerSchema = z.array(z.object({ topic: z.string() }));
@@ -33,8 +33,11 @@ async function lookAt(system: System, notes: Notes, subscriber: ServiceIdentity,
   notes.at(`${name}: GET /dapr/subscribe, and ${count(sidecar, "subscription")} of its sidecar`);
   if (status !== 200) {
     const what = `${name} answers HTTP ${status} to GET /dapr/subscribe; its sidecar has ${count(sidecar, "subscription")}`;
-    // 401: it asks for a token that its sidecar wasn't given.
-    notes.found(what, status === 401 ? system.repair : restart(system, name));
+    // It asks for a token that its sidecar wasn't given: the injector, told to, gives it to both. A variable that somebody added is
+    // nobody's else, so that Pulumi leaves it there.
+    const mend =
+      status === 401 ? kubectlIn(system, `set env deployment/${name} APP_API_TOKEN-`) : restart(system, name);
+    notes.found(what, mend);
     return;
   }
   const app = answerSchema.parse(JSON.parse(text)).map((subscription) => subscription.topic);

@@ -1,4 +1,4 @@
-import { components, secrets, services, subscribers, topic } from "@event-flow/events";
+import { components, deadLetterTopic, secrets, services, subscribers, topic } from "@event-flow/events";
 import { beforeEach, describe, expect, test } from "vitest";
 import { type Check, examine } from "../../commands/doctor/check.ts";
 import { endOfToken } from "../../commands/doctor/checks/certificates.ts";
@@ -261,12 +261,22 @@ describe("names what is wrong, by the one check that it is a matter of", () => {
     ]);
   });
 
-  test("subscriptions that the contract doesn't have", async () => {
-    patient.subscribed[reader] = ["task-events.task_creatd"];
+  test("a subscriber without its dead letters", async () => {
+    patient.subscribed[reader]?.pop();
     const [check, what] = await finding();
-    expect(check).toBe("subscriptions");
-    expect(what).toContain("it subscribes to task-events.task_creatd, which the contract doesn't have");
-    expect(what).toContain("it doesn't subscribe to its dead letters");
+    expect([check, what]).toEqual([
+      "subscriptions",
+      `${reader}: it doesn't subscribe to its dead letters (${deadLetterTopic(subscriber)})`,
+    ]);
+  });
+
+  test("an event that nobody subscribes to", async () => {
+    for (const topics of Object.values(patient.subscribed)) topics.splice(0, 2);
+    expect(await finding()).toEqual([
+      "subscriptions",
+      `Nobody subscribes to ${topic("task_created")}, ${topic("task_updated")}`,
+      repair,
+    ]);
   });
 
   test("a sidecar that can't publish", async () => {

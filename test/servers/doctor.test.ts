@@ -165,4 +165,3 @@ test("a sidecar that can't begin says why, and whether that is a secret's fault"
     rmSync(dir, { recursive: true });
   }
 });
-

@@ -310,7 +310,7 @@ export class Patient implements System {
   log = (name: string, container: string) => Promise.resolve(this.logs.get(`${name}/${container}`) ?? "");
   credentials = () => Promise.resolve(this.user);
   now = () => Date.now();
-  wait = () => Promise.resolve();
+  wait: System["wait"] = () => Promise.resolve();
   redact = (text: string) => text;
 }
 

@@ -92,24 +92,23 @@ async function run(): Promise<number> {
     ...(context !== undefined && { context }),
     ...(namespace !== undefined && { namespace }),
   });
-  const system = new ClusterSystem(way);
-  try {
-    const report = await diagnose(system);
-    // `styleText` leaves out colours where nobody sees them, or doesn't want to.
-    const colour = (verdict: Verdict, text: string) => styleText(colours[verdict], text, { stream: process.stdout });
-    if (!json && report.verdict === "found" && way.kubectl !== "kubectl") {
-      say('These commands need an environment: eval "$(node_modules/.bin/node commands/environment.ts)"');
-    }
-    print(json ? JSON.stringify(report, undefined, 2) : render(report, colour));
-    return exitCodes[report.verdict];
-  } finally {
-    await system.close();
+  const report = await diagnose(new ClusterSystem(way));
+  // `styleText` leaves out colours where nobody sees them, or doesn't want to.
+  const colour = (verdict: Verdict, text: string) => styleText(colours[verdict], text, { stream: process.stdout });
+  if (!json && report.verdict === "found" && way.kubectl !== "kubectl") {
+    say('These commands need an environment: eval "$(node_modules/.bin/node commands/environment.ts)"');
   }
+  print(json ? JSON.stringify(report, undefined, 2) : render(report, colour));
+  return exitCodes[report.verdict];
 }
 
+// Each way to a pod has a listener to this process's end.
+process.setMaxListeners(100);
+let exitCode = exitCodes.unknown;
 try {
-  process.exitCode = await run();
+  exitCode = await run();
 } catch (error) {
   process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
-  process.exitCode = exitCodes.unknown;
 }
+// At once: what still waits for an answer is given up, and the ways to pods end with this process.
+process.exit(exitCode);

@@ -173,7 +173,7 @@ export async function openWorkspace(): Promise<Workspace> {
   return usesMinikube() ? minikubeWorkspace() : ownWorkspace(existing());
 }
 
-/** The same as it was left: nothing is built for a look at it. */
+/** The same as it was left: for a look at it no image is built, except into a Minikube that is used without Pulumi of the user's. */
 export async function visitWorkspace(): Promise<Workspace> {
   return usesMinikube() ? minikubeWorkspace() : ownStack(existing());
 }

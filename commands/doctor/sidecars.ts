@@ -7,11 +7,16 @@ import type { ContainerStatus, Pod, System } from "./system.ts";
 export const sidecarName = "daprd";
 
 /** The pods of a service that are to stay. */
-export async function podsOf(system: System, name: string): Promise<Pod[]> {
+export function podsOf(system: System, name: string): Promise<Pod[]> {
+  return podsWith(system, { app: name });
+}
+
+/** The pods with these labels that are to stay. */
+export async function podsWith(system: System, labels: Readonly<Record<string, string>>): Promise<Pod[]> {
   const pods = await system.list("pods");
   return pods.filter(
     ({ metadata, status }) =>
-      metadata.labels["app"] === name &&
+      Object.entries(labels).every(([key, value]) => metadata.labels[key] === value) &&
       metadata.deletionTimestamp === undefined &&
       !["Succeeded", "Failed"].includes(status.phase),
   );

@@ -18,7 +18,13 @@ const containerSchema = z.object({
     .array(
       z.object({
         name: z.string(),
-        valueFrom: z.object({ secretKeyRef: z.object({ name: z.string(), key: z.string() }).optional() }).optional(),
+        valueFrom: z
+          .object({
+            secretKeyRef: z
+              .object({ name: z.string(), key: z.string(), optional: z.boolean().default(false) })
+              .optional(),
+          })
+          .optional(),
       }),
     )
     .default([]),
@@ -33,7 +39,13 @@ const podSpec = z.object({
   containers: z.array(containerSchema),
   // Where Dapr puts the sidecar when it is told to make a native one.
   initContainers: z.array(containerSchema).default([]),
-  volumes: z.array(z.object({ secret: z.looseObject({ secretName: z.string().optional() }).optional() })).default([]),
+  volumes: z
+    .array(
+      z.object({
+        secret: z.looseObject({ secretName: z.string().optional(), optional: z.boolean().default(false) }).optional(),
+      }),
+    )
+    .default([]),
 });
 const containerStatus = z.object({
   name: z.string(),
@@ -42,24 +54,20 @@ const containerStatus = z.object({
   lastState: containerState.default({}),
 });
 
+const workloadSchema = z.object({
+  metadata: metadataSchema,
+  spec: z.object({
+    replicas: z.int().default(1),
+    selector: z.object({ matchLabels: z.record(z.string(), z.string()).default({}) }),
+    template: z.object({ metadata: metadataSchema.omit({ name: true }), spec: podSpec }),
+  }),
+  status: z.object({ readyReplicas: z.int().default(0) }).default({ readyReplicas: 0 }),
+});
+
 /** The kinds of objects that are looked at, by what kubectl calls them, with what is used of each. */
 export const kinds = {
-  deployments: z.object({
-    metadata: metadataSchema,
-    spec: z.object({
-      replicas: z.int().default(1),
-      template: z.object({ metadata: metadataSchema.omit({ name: true }), spec: podSpec }),
-    }),
-    status: z.object({ readyReplicas: z.int().default(0) }).default({ readyReplicas: 0 }),
-  }),
-  statefulsets: z.object({
-    metadata: metadataSchema,
-    spec: z.object({
-      replicas: z.int().default(1),
-      template: z.object({ metadata: metadataSchema.omit({ name: true }), spec: podSpec }),
-    }),
-    status: z.object({ readyReplicas: z.int().default(0) }).default({ readyReplicas: 0 }),
-  }),
+  deployments: workloadSchema,
+  statefulsets: workloadSchema,
   pods: z.object({
     metadata: metadataSchema,
     spec: podSpec,
@@ -247,17 +255,6 @@ export class ClusterSystem implements System {
 
   readonly redact = (text: string): string =>
     [...this.#secrets].reduce((shown, secret) => shown.replaceAll(secret, "[secret]"), text);
-
-  async close(): Promise<void> {
-    for (const opened of this.#forwards.values()) {
-      await opened.then(
-        ({ close }) => {
-          close();
-        },
-        () => undefined,
-      );
-    }
-  }
 
   /** No address or user name is one: only what lets somebody in. */
   #remember(objects: readonly KubeObject<"secrets">[]): void {

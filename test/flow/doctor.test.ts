@@ -89,7 +89,7 @@ async function soundAgain(): Promise<void> {
   });
 }
 
-/** Waits until exactly these checks find something, and returns what the first one says. */
+/** Waits until exactly these checks find something, and returns what the first one says, of that service if it's of several. */
 async function found(...checks: string[]): Promise<{ what: string; mend: string }> {
   const { report: last, exitCode } = await waitFor(`the doctor to name ${checks.join(", ")}`, 150, async () => {
     const each = await report();
@@ -97,7 +97,8 @@ async function found(...checks: string[]): Promise<{ what: string; mend: string 
     return each;
   });
   expect(exitCode).toBe(1);
-  const first = last.checks.find(({ check }) => check === checks[0])?.findings[0];
+  const { findings = [] } = last.checks.find(({ check }) => check === checks[0]) ?? {};
+  const first = findings.find(({ what }) => what.includes(reader)) ?? findings[0];
   if (first === undefined) throw new Error(told(last));
   say(`  ${checks.join(", ")}: ${first.what}\n    ${first.mend}`);
   return first;
@@ -313,7 +314,10 @@ describe("names what is broken, and the command that mends it", () => {
     const { what, mend } = await found("dead-letters");
     expect(what).toContain(`${reader} gave an event up`);
     expect(await run(mend)).toContain("1 dead letter");
-    await run(mend.replace(" list ", " discard --all "));
+    // Each subscriber of it gave it up.
+    for (const { name } of subscribers) {
+      await run(mend.replace(" list ", " discard --all ").replace(`--service ${reader}`, `--service ${name}`));
+    }
     await soundAgain();
   });
 

@@ -1,8 +1,8 @@
 import { probes, services } from "@event-flow/events";
 import { z } from "zod";
 import type { Check, Notes } from "../check.ts";
-import { count, has, isDown, kubectlIn, podsOf, restart, sidecarName, statusOf, troubleOf } from "../sidecars.ts";
-import type { ContainerStatus, Pod, System } from "../system.ts";
+import { count, has, isDown, kubectlIn, podsWith, sidecarName, statusOf, troubleOf } from "../sidecars.ts";
+import type { ContainerStatus, KubeObject, Pod, System } from "../system.ts";
 
 /** Whether what the stack runs is there as often as it is to be, and ready; of sidecars, `components` tells. */
 export const pods: Check = {
@@ -28,7 +28,7 @@ export const pods: Check = {
           kubectlIn(system, `scale ${kind}/${name} --replicas=${replicas}`),
         );
       } else {
-        await lookAt(system, notes, kind, name, workload.spec.replicas);
+        await lookAt(system, notes, kind, workload);
       }
     }
   },
@@ -36,8 +36,10 @@ export const pods: Check = {
 
 const isService = (name: string) => Object.values(services).some((service) => service.name === name);
 
-async function lookAt(system: System, notes: Notes, kind: string, name: string, replicas: number): Promise<void> {
-  const found = await podsOf(system, name);
+async function lookAt(system: System, notes: Notes, kind: string, workload: KubeObject<"deployments">): Promise<void> {
+  const { name } = workload.metadata;
+  const { replicas, selector } = workload.spec;
+  const found = await podsWith(system, selector.matchLabels);
   if (found.length < replicas) {
     const what = `${name} has ${count(found, "pod")} instead of ${replicas}`;
     notes.found(what, kubectlIn(system, `describe ${kind}/${name}`));
@@ -49,38 +51,35 @@ async function lookAt(system: System, notes: Notes, kind: string, name: string, 
       notes.found(what, kubectlIn(system, `describe pod/${pod.metadata.name}`));
       continue;
     }
-    const status = statusOf(pod, name);
-    if (status?.ready !== true && !waitsForSidecar(pod, status)) await tellOf(system, notes, kind, name, pod, status);
+    const restarted = kubectlIn(system, `rollout restart ${kind}/${name}`);
+    const containers = pod.spec.containers.filter((container) => container.name !== sidecarName);
+    for (const container of containers) {
+      const status = statusOf(pod, container.name);
+      if (status === undefined) notes.found(`${pod.metadata.name} is not ready: not begun`, restarted);
+      else if (!status.ready && !waitsForSidecar(pod, status)) await tellOf(system, notes, { pod, status, restarted });
+    }
   }
 }
 
 /** A service that runs is ready only when its sidecar is: then it is the sidecar that has to be looked at. */
-function waitsForSidecar(pod: Pod, status: ContainerStatus | undefined): boolean {
-  if (!isService(pod.metadata.labels["app"] ?? "") || (status !== undefined && isDown(status))) return false;
+function waitsForSidecar(pod: Pod, status: ContainerStatus): boolean {
+  if (!isService(status.name) || isDown(status)) return false;
   return !has(pod, sidecarName) || statusOf(pod, sidecarName)?.ready !== true;
 }
 
-async function tellOf(
-  system: System,
-  notes: Notes,
-  kind: string,
-  name: string,
-  pod: Pod,
-  status: ContainerStatus | undefined,
-): Promise<void> {
-  const trouble =
-    status === undefined ? { state: "not begun", said: "", isOfSecrets: false } : await troubleOf(system, pod, status);
+interface Unready {
+  readonly pod: Pod;
+  readonly status: ContainerStatus;
+  readonly restarted: string;
+}
+
+async function tellOf(system: System, notes: Notes, { pod, status, restarted }: Unready): Promise<void> {
+  const trouble = await troubleOf(system, pod, status);
   // `secrets` tells of those.
   if (trouble.isOfSecrets) return;
-  const ready = status !== undefined && !isDown(status) && isService(name) ? await readiness(system, pod) : "";
+  const ready = isDown(status) ? "" : await readiness(system, pod, status.name);
   const why = [trouble.state, ready || trouble.said].filter(Boolean).join(": ");
-  const isImage = /Image/.test(trouble.state);
-  const mend = isImage
-    ? system.repair
-    : isService(name)
-      ? restart(system, name)
-      : kubectlIn(system, `rollout restart ${kind}/${name}`);
-  notes.found(`${pod.metadata.name} is not ready: ${why}`, mend);
+  notes.found(`${pod.metadata.name} is not ready: ${why}`, trouble.state.includes("Image") ? system.repair : restarted);
 }
 
 const problem = z
@@ -88,8 +87,8 @@ const problem = z
   .or(z.object({ message: z.string() }).transform(({ message }) => ({ detail: message })));
 
 /** What a service says of why it isn't ready. */
-async function readiness(system: System, pod: Pod): Promise<string> {
-  const service = Object.values(services).find(({ name }) => name === pod.metadata.labels["app"]);
+async function readiness(system: System, pod: Pod, container: string): Promise<string> {
+  const service = Object.values(services).find(({ name }) => name === container);
   if (service === undefined) return "";
   try {
     const { status, text } = await system.http(pod.metadata.name, { port: service.port, path: probes.readiness });

@@ -1,4 +1,3 @@
-import { secrets as contract } from "@event-flow/events";
 import type { Check, Notes } from "../check.ts";
 import { list, podsOf, statusesOf, troubleOf } from "../sidecars.ts";
 import type { KubeObject, System } from "../system.ts";
@@ -16,9 +15,12 @@ export const secrets: Check = {
     for (const { spec } of [...deployments, ...statefulsets]) {
       const { containers, volumes } = spec.template.spec;
       for (const { valueFrom } of containers.flatMap(({ env }) => env)) {
-        if (valueFrom?.secretKeyRef !== undefined) need(valueFrom.secretKeyRef.name, [valueFrom.secretKeyRef.key]);
+        const ref = valueFrom?.secretKeyRef;
+        if (ref !== undefined && !ref.optional) need(ref.name, [ref.key]);
       }
-      for (const { secret } of volumes) if (secret?.secretName !== undefined) need(secret.secretName, []);
+      for (const { secret } of volumes) {
+        if (secret?.secretName !== undefined && !secret.optional) need(secret.secretName, []);
+      }
     }
     await notes.part("what Components need", async () => {
       for (const { spec } of await system.list("components.dapr.io")) {
@@ -29,8 +31,6 @@ export const secrets: Check = {
     await notes.part("what else there is to be", async () => {
       for (const name of (await system.made()).secrets) need(name, []);
     });
-    // All keys that the contract has, of those that this stack uses.
-    for (const { name, keys } of Object.values(contract)) if (needed.has(name)) need(name, Object.values(keys));
 
     notes.at(list([...needed.keys()].sort()));
     for (const [name, keys] of needed) {

@@ -32,6 +32,7 @@ export interface Workload {
   metadata: { name: string };
   spec: {
     replicas: number;
+    selector: { matchLabels: Record<string, string> };
     template: { metadata: { annotations: Record<string, string> }; spec: { containers: Container[] } };
   };
   status: { readyReplicas: number };
@@ -75,7 +76,11 @@ const serviceOf = (name: string) => Object.values(services).find((service) => se
 function workload(name: string, image: string, annotations: Record<string, string> = {}, replicas = 1): Workload {
   return {
     metadata: { name },
-    spec: { replicas, template: { metadata: { annotations }, spec: { containers: [{ name, image }] } } },
+    spec: {
+      replicas,
+      selector: { matchLabels: { app: name } },
+      template: { metadata: { annotations }, spec: { containers: [{ name, image }] } },
+    },
     status: { readyReplicas: replicas },
   };
 }
@@ -91,9 +96,11 @@ function annotations({ appId, port }: ServiceIdentity): Record<string, string> {
 
 function serviceWorkload(service: ServiceIdentity): Workload {
   const made = workload(service.name, `${service.name}:1`, annotations(service));
-  const key = secrets.todo.keys.jwtSecret;
   for (const container of made.spec.template.spec.containers) {
-    container.env = [{ name: key, valueFrom: { secretKeyRef: { name: secrets.todo.name, key } } }];
+    container.env = Object.values(secrets.todo.keys).map((key) => ({
+      name: key,
+      valueFrom: { secretKeyRef: { name: secrets.todo.name, key } },
+    }));
   }
   return made;
 }

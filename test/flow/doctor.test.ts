@@ -90,7 +90,7 @@ async function soundAgain(): Promise<void> {
 }
 
 /** Waits until exactly these checks find something, and returns what the first one says, of that service if it's of several. */
-async function found(...checks: string[]): Promise<{ what: string; mend: string }> {
+async function found(...checks: string[]): Promise<{ what: string; mend: string; all: string }> {
   const { report: last, exitCode } = await waitFor(`the doctor to name ${checks.join(", ")}`, 150, async () => {
     const each = await report();
     if (checksThatFound(each.report).sort().join() !== [...checks].sort().join()) throw new Error(told(each.report));
@@ -101,7 +101,7 @@ async function found(...checks: string[]): Promise<{ what: string; mend: string 
   const first = findings.find(({ what }) => what.includes(reader)) ?? findings[0];
   if (first === undefined) throw new Error(told(last));
   say(`  ${checks.join(", ")}: ${first.what}\n    ${first.mend}`);
-  return first;
+  return { ...first, all: findings.map(({ what }) => what).join("\n") };
 }
 
 /** Runs a command that the doctor told of, as people do: in a shell, saying yes. */
@@ -262,8 +262,8 @@ describe("names what is broken, and the command that mends it", () => {
       if (!/sidecar of \S+ is not ready/.test(text)) throw new Error(text);
       return true;
     });
-    const { what, mend } = await found("components");
-    expect(what).toContain('brokers is "kafka:9" instead of "kafka:9092"');
+    const { all, mend } = await found("components");
+    expect(all).toContain('brokers is "kafka:9" instead of "kafka:9092"');
     await run(mend);
     await soundAgain();
   });
@@ -334,7 +334,7 @@ describe("names what is broken, and the command that mends it", () => {
   test("an image other than the stack's", async () => {
     const image = await k("get", "deployment", reader, "--output=jsonpath={.spec.template.spec.containers[0].image}");
     const other = `${image}-other`;
-    await tagImage(image, other.includes("/") && !other.startsWith("docker.io") ? `docker.io/${other}` : other);
+    await tagImage(image, other);
     await k("set", "image", `deployment/${reader}`, `${reader}=${other}`);
     const { what, mend } = await found("versions");
     expect(what).toBe(`${reader} runs ${other}; the stack has ${image}`);

@@ -60,3 +60,6 @@ export const probes = { liveness: "/health", readiness: "/ready" } as const;
 
 /** The port on which a sidecar serves Dapr's HTTP API to its app (Dapr's default). */
 export const daprHttpPort = 3500;
+
+/** The topic of the doctor's probe, which nobody subscribes to. Under the prefix that the backend may write to. */
+export const probeTopic = "task-events.probe";

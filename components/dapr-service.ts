@@ -7,10 +7,10 @@ import type { SecretFiles } from "./stateful-server.ts";
 /** The secrets whose keys services get as environment variables of the same name. */
 const variableSecrets = [secrets.todo, secrets.nextTask] as const;
 
+type KeyOf<S> = S extends { readonly keys: infer K } ? K[keyof K] : never;
+
 /** An environment variable from one of them. */
-export type SecretVariable = {
-  [S in (typeof variableSecrets)[number] as S["name"]]: S["keys"][keyof S["keys"]];
-}[(typeof variableSecrets)[number]["name"]];
+export type SecretVariable = KeyOf<(typeof variableSecrets)[number]>;
 
 /** Where an environment variable comes from. */
 function secretKey(variable: SecretVariable): { name: string; key: string } {

@@ -1,3 +1,4 @@
+import { databaseSecrets } from "@event-flow/postgres";
 import { createApp, DaprClient } from "@event-flow/service";
 import type { Config } from "./config.ts";
 import { createDatabase } from "./database.ts";
@@ -14,12 +15,7 @@ export async function buildApp(config: Config) {
     description: "Each user's tasks. Every change is published as an event.",
     logLevel: config.LOG_LEVEL,
     jwtSecret: config.JWT_SECRET,
-    secrets: [
-      config.DATABASE_URL,
-      databasePassword(config.DATABASE_URL),
-      config.DAPR_API_TOKEN ?? "",
-      config.NEXT_TASK_TOKEN,
-    ],
+    secrets: [...databaseSecrets(config.DATABASE_URL), config.DAPR_API_TOKEN ?? "", config.NEXT_TASK_TOKEN],
     // Not the sidecar: without it changes are taken, and their events follow. How many wait is told besides.
     readiness: { database: async () => ({ outbox: await readBacklog(database) }) },
   });
@@ -45,8 +41,4 @@ export async function buildApp(config: Config) {
     await Promise.all([database.destroy(), dapr.close()]);
   });
   return { app, database, relay };
-}
-
-function databasePassword(url: string): string {
-  return decodeURIComponent(new URL(url).password);
 }

@@ -1,7 +1,8 @@
 import { madeSchema, nextTaskPath, nextTaskSchema, premisesSchema, refusalSchema } from "@event-flow/events";
+import { answerUnavailable } from "@event-flow/postgres";
 import { errorResponses, HttpError, isToken, type App } from "@event-flow/service";
 import type { z } from "zod";
-import { tellOfDatabase, type Database } from "./database.ts";
+import type { Database } from "./database.ts";
 import { seriesOf } from "./events.ts";
 import type { Change } from "./outbox.ts";
 import { taskPath } from "./schemas.ts";
@@ -25,7 +26,7 @@ export function nextTaskRoutes(
     const isKnown = isToken(authorization, `Bearer ${token}`);
     done(isKnown ? undefined : new HttpError(401, "Only the recurring-task service may call this, by NEXT_TASK_TOKEN"));
   });
-  scope.setErrorHandler(tellOfDatabase);
+  answerUnavailable(scope);
 
   scope.get(
     path,

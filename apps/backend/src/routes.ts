@@ -1,6 +1,7 @@
+import { answerUnavailable } from "@event-flow/postgres";
 import { bearerSecurity, errorResponses, HttpError, requireOwner, type App } from "@event-flow/service";
 import { z } from "zod";
-import { tellOfDatabase, type Database } from "./database.ts";
+import type { Database } from "./database.ts";
 import type { Change } from "./outbox.ts";
 import {
   completionSchema,
@@ -35,7 +36,7 @@ async function refuseUnsound({ recurrence, due_date }: z.infer<typeof newTaskSch
 export function taskRoutes(scope: App, { database, change }: { database: Database; change: Change }): void {
   scope.addHook("onRequest", requireOwner);
 
-  scope.setErrorHandler(tellOfDatabase);
+  answerUnavailable(scope);
 
   scope.post(
     "/api/:user_id/tasks",

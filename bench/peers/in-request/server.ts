@@ -5,12 +5,13 @@
 import { randomUUID } from "node:crypto";
 import { CommunicationProtocolEnum, DaprClient } from "@dapr/dapr";
 import { components, topic } from "@event-flow/events";
+import { migrateWhenReachable } from "@event-flow/postgres";
 import { createApp, serve, startOrExit } from "@event-flow/service";
 import { sql } from "kysely";
 import { readConfig } from "../../../apps/backend/src/config.ts";
 import { createDatabase, type Database, type TaskRow } from "../../../apps/backend/src/database.ts";
 import { eventOf, type TaskEvent } from "../../../apps/backend/src/events.ts";
-import { migrateWhenReachable } from "../../../apps/backend/src/migrations.ts";
+import { migrations } from "../../../apps/backend/src/migrations.ts";
 import type { Change } from "../../../apps/backend/src/outbox.ts";
 import { taskRoutes } from "../../../apps/backend/src/routes.ts";
 
@@ -58,5 +59,7 @@ await startOrExit(async () => {
   app.addHook("onClose", async () => {
     await Promise.all([database.destroy(), dapr.stop()]);
   });
-  await serve(app, config.PORT, () => migrateWhenReachable(database, app.log, config.DATABASE_START_TIMEOUT_SECONDS));
+  await serve(app, config.PORT, () =>
+    migrateWhenReachable(database, migrations, app.log, config.DATABASE_START_TIMEOUT_SECONDS),
+  );
 });

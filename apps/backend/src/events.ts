@@ -4,7 +4,7 @@ import type { TaskRow } from "./database.ts";
 /** An event of a task. */
 export type TaskEvent = { [T in EventType]: CloudEvent<T> }[EventType];
 
-/** The columns that rows of the outbox from before migration 0003 don't have. */
+/** The columns that changes noted by a replica from before migration 0003 don't have. */
 type LaterColumn = "recurrence_rule" | "recurrence_time_zone" | "recurrence_start";
 type AsJson<T> = [T] extends [Date | null] ? T | string : T;
 
@@ -26,9 +26,12 @@ function iso(time: Date | string): string {
   return new Date(time).toISOString();
 }
 
-/** The series that a task is one of; null if it's a single one. */
-export function seriesOf(task: Pick<ChangedTask, LaterColumn>): Series | null {
+/** The series that a task is one of; null if it's a single one, undefined if that isn't known. */
+export function seriesOf(task: Pick<TaskRow, LaterColumn>): Series | null;
+export function seriesOf(task: Pick<ChangedTask, LaterColumn>): Series | null | undefined;
+export function seriesOf(task: Pick<ChangedTask, LaterColumn>): Series | null | undefined {
   const { recurrence_rule: rule, recurrence_time_zone: time_zone, recurrence_start: start } = task;
+  if (rule === undefined) return undefined;
   return rule && time_zone && start ? { rule, time_zone, starts_at: iso(start) } : null;
 }
 

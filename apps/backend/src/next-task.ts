@@ -1,14 +1,14 @@
-import { answerUnavailable } from "@event-flow/postgres";
 import { madeSchema, nextTaskPath, nextTaskSchema, premisesSchema, refusalSchema } from "@event-flow/events";
+import { answerUnavailable } from "@event-flow/postgres";
 import { errorResponses, HttpError, isToken, type App } from "@event-flow/service";
-import { z } from "zod";
+import type { z } from "zod";
 import type { Database } from "./database.ts";
 import { seriesOf } from "./events.ts";
 import type { Change } from "./outbox.ts";
+import { taskPath } from "./schemas.ts";
 import { findPredecessor, insertNext, noteSuccession } from "./tasks.ts";
 
-const path = nextTaskPath(":id");
-const params = z.object({ id: z.coerce.number().int().positive() });
+const path = nextTaskPath(":user_id", ":id");
 
 function gone(id: number): HttpError {
   return new HttpError(404, `There is no task ${id}`);
@@ -30,11 +30,11 @@ export function nextTaskRoutes(
 
   scope.get(
     path,
-    { schema: { hide: true, params, response: { 200: premisesSchema, ...errorResponses(401, 404, 503) } } },
-    async ({ params: { id } }) => {
-      const task = await findPredecessor(database, id);
+    { schema: { hide: true, params: taskPath, response: { 200: premisesSchema, ...errorResponses(401, 404, 503) } } },
+    async ({ params }) => {
+      const task = await findPredecessor(database, params);
       if (task === undefined) {
-        throw gone(id);
+        throw gone(params.id);
       }
       return {
         version: task.version,
@@ -49,16 +49,16 @@ export function nextTaskRoutes(
     {
       schema: {
         hide: true,
-        params,
+        params: taskPath,
         body: nextTaskSchema,
         response: { 200: madeSchema, 201: madeSchema, 409: refusalSchema, ...errorResponses(400, 401, 404, 503) },
       },
     },
-    async ({ params: { id: predecessor }, body, id }, reply) => {
+    async ({ params: predecessor, body, id }, reply) => {
       const made = await change(
         { type: "task_created", traceparent: id },
         insertNext(database, predecessor, body),
-        noteSuccession(database, predecessor),
+        noteSuccession(database, predecessor.id),
       ).catch((error: unknown) => {
         // Another call was first; it has committed.
         if (isUniqueViolation(error)) return undefined;
@@ -69,13 +69,13 @@ export function nextTaskRoutes(
       }
       const task = await findPredecessor(database, predecessor);
       if (task === undefined) {
-        throw gone(predecessor);
+        throw gone(predecessor.id);
       }
       if (task.next_id !== null) {
         return reply.code(200).send({ task_id: task.next_id });
       }
       const refuse = (reason: z.infer<typeof refusalSchema>["reason"], message: string) =>
-        reply.code(409).send({ reason, message: `Task ${predecessor} ${message}` });
+        reply.code(409).send({ reason, message: `Task ${predecessor.id} ${message}` });
       if (!task.completed) return refuse("open", "is open");
       if (task.recurrence_rule === null) return refuse("single", "doesn't recur");
       return refuse("changed", `has version ${task.version} by now`);

@@ -118,7 +118,11 @@ export function completeTask(db: Database, { user_id, id }: Owned, completed: bo
  * A statement that makes the task after a recurring one and returns it, unless the predecessor isn't completed, was changed
  * since the due date was computed, or has a next one. It is locked until the commit: what it's found to be, it stays.
  */
-export function insertNext(db: Database, predecessor: number, { version, due_date }: z.infer<typeof nextTaskSchema>) {
+export function insertNext(
+  db: Database,
+  { user_id, id }: Owned,
+  { version, due_date }: z.infer<typeof nextTaskSchema>,
+) {
   return db
     .insertInto("tasks")
     .columns([...copiedColumns, "due_date"])
@@ -127,11 +131,12 @@ export function insertNext(db: Database, predecessor: number, { version, due_dat
         .selectFrom("tasks")
         .select(copiedColumns)
         .select(sql<string>`${due_date}::timestamptz`.as("due_date"))
-        .where("id", "=", predecessor)
+        .where("user_id", "=", user_id)
+        .where("id", "=", id)
         .where("completed", "=", true)
         .where("version", "=", version)
         .where("recurrence_rule", "is not", null)
-        .where((on) => on.not(on.exists(on.selectFrom("successions").where("predecessor_id", "=", predecessor))))
+        .where((on) => on.not(on.exists(on.selectFrom("successions").where("predecessor_id", "=", id))))
         .forUpdate(),
     )
     .returning(columns);
@@ -146,12 +151,13 @@ export function noteSuccession(db: Database, predecessor: number) {
 }
 
 /** A task with the id of the one that it was followed by. */
-export async function findPredecessor(db: Database, id: number): Promise<Predecessor | undefined> {
+export async function findPredecessor(db: Database, { user_id, id }: Owned): Promise<Predecessor | undefined> {
   return db
     .selectFrom("tasks")
     .leftJoin("successions", "predecessor_id", "id")
     .select(["version", "completed", "due_date", "recurrence_rule", "recurrence_time_zone", "recurrence_start"])
     .select("task_id as next_id")
+    .where("user_id", "=", user_id)
     .where("id", "=", id)
     .executeTakeFirst();
 }

@@ -87,9 +87,14 @@ async function listed(user: string): Promise<Task[]> {
 }
 
 /** Calls as the recurring-task service does. */
-function internal<T>(method: string, id: number, body?: object, token = nextTaskToken): Promise<Answer<T>> {
+function internal<T>(
+  method: string,
+  { user_id, id }: Pick<Task, "user_id" | "id">,
+  body?: object,
+  token = nextTaskToken,
+): Promise<Answer<T>> {
   const headers = { authorization: `Bearer ${token}` };
-  return call<T>(method, `${backend.url}${nextTaskPath(id)}`, { headers, ...(body && { body }) });
+  return call<T>(method, `${backend.url}${nextTaskPath(user_id, id)}`, { headers, ...(body && { body }) });
 }
 
 interface Premises {
@@ -98,14 +103,14 @@ interface Premises {
   recurrence: Series | null;
 }
 
-async function premises({ id }: Task): Promise<Premises> {
-  const { status, body } = await internal<Premises>("GET", id);
+async function premises(task: Task): Promise<Premises> {
+  const { status, body } = await internal<Premises>("GET", task);
   expect(status).toBe(200);
   return body;
 }
 
-function makeNext({ id }: Task, version: number, due_date = nextDue) {
-  return internal<{ task_id?: number; reason?: string; message?: string }>("PUT", id, { version, due_date });
+function makeNext(task: Task, version: number, due_date = nextDue) {
+  return internal<{ task_id?: number; reason?: string; message?: string }>("PUT", task, { version, due_date });
 }
 
 test("a task has the recurrence that it was given, until it's cleared", async () => {
@@ -197,12 +202,15 @@ test("a completed task is followed once, by one that has all of it but the due d
   const [creation] = await subscriber.received(
     "the next one's creation",
     1,
-    ({ event }) => event["type"] === "task_created" && event["subject"] === String(made.body.task_id),
+    ({ event }) =>
+      event["type"] === "task_created" &&
+      (event["data"] as { user_id?: string }).user_id === user &&
+      event["subject"] === String(made.body.task_id),
   );
   expect(creation?.event["data"]).toMatchObject({ user_id: user, due_date: nextDue });
 
   // Its series goes on with it.
-  expect((await internal<Premises>("GET", made.body.task_id ?? 0)).body).toEqual({
+  expect((await internal<Premises>("GET", { ...task, id: made.body.task_id ?? 0 })).body).toEqual({
     version: 1,
     due_date: nextDue,
     recurrence: { ...weekly, starts_at: dueDate },
@@ -253,7 +261,7 @@ test("none follows a task that is open, single, changed since, or gone", async (
   expect(await refused(4)).toEqual([409, "single", `Task ${task.id} doesn't recur`]);
   await call("DELETE", tasksOf(user, task.id), { user });
   expect(await refused(4)).toEqual([404, undefined, `There is no task ${task.id}`]);
-  expect((await internal("GET", task.id)).status).toBe(404);
+  expect((await internal("GET", task)).status).toBe(404);
   expect(await listed(user)).toEqual([]);
 });
 
@@ -294,7 +302,7 @@ test("next tasks are for the recurring-task service only, and no part of the doc
     for (const method of ["GET", "PUT"]) {
       const refused = await internal(
         method,
-        task.id,
+        task,
         method === "PUT" ? { version: 2, due_date: nextDue } : undefined,
         token,
       );
@@ -308,7 +316,7 @@ test("next tasks are for the recurring-task service only, and no part of the doc
       ]);
     }
   }
-  expect((await call("GET", `${backend.url}${nextTaskPath(task.id)}`, { user })).status).toBe(401);
+  expect((await call("GET", `${backend.url}${nextTaskPath(user, task.id)}`, { user })).status).toBe(401);
   expect(await listed(user)).toHaveLength(1);
   const { body } = await call<{ paths: object }>("GET", `${backend.url}/docs/json`);
   expect(Object.keys(body.paths).filter((path) => path.startsWith("/internal"))).toEqual([]);

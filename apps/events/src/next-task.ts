@@ -7,8 +7,8 @@ import { seriesSchema } from "./events.ts";
  */
 
 /** Where the backend tells what a task is followed by (GET) and makes that task (PUT). */
-export function nextTaskPath(taskId: number | string): string {
-  return `/internal/tasks/${taskId}/next`;
+export function nextTaskPath(userId: string, taskId: number | string): string {
+  return `/internal/${userId}/tasks/${taskId}/next`;
 }
 
 /** What the next task follows from: the task as it is. */

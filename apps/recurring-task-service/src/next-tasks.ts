@@ -35,9 +35,9 @@ export async function followTask(
   token: string,
   event: CloudEvent<"task_completed" | "task_updated">,
 ): Promise<Outcome> {
-  const { task_id: id, completed, ...data } = event.data;
+  const { task_id: id, user_id, completed, ...data } = event.data;
   if (!completed) return none("open", `Task ${id} is open`);
-  const call = callBackend(dapr, { id, token, traceparent: event.traceparent });
+  const call = callBackend(dapr, { path: nextTaskPath(user_id, id), token, traceparent: event.traceparent });
 
   const premises = premisesOf(event) ?? (await readPremises(call));
   if (premises === undefined) return none("gone", `Task ${id} was deleted`);
@@ -81,12 +81,12 @@ type Call = ReturnType<typeof callBackend>;
 
 function callBackend(
   dapr: DaprClient,
-  { id, token, traceparent }: { id: number; token: string; traceparent: string | undefined },
+  { path, token, traceparent }: { path: string; token: string; traceparent: string | undefined },
 ) {
   return async (method: Invocation["method"], body?: object) => {
     const answer = await dapr.invoke(services.backend.appId, {
       method,
-      path: nextTaskPath(id),
+      path,
       headers: { authorization: `Bearer ${token}`, ...(traceparent !== undefined && { traceparent }) },
       ...(body !== undefined && { body }),
     });

@@ -15,6 +15,7 @@ import { waitFor } from "../../../test/tools/progress.ts";
 
 interface Task {
   readonly id: number;
+  readonly user_id: string;
   readonly title: string;
   readonly completed: boolean;
   readonly due_date: string;
@@ -115,10 +116,14 @@ function tasksOf(user: string, count: number): Promise<Task[]> {
 }
 
 /** What the service says became of a task's version. */
-function handled({ id }: Pick<Task, "id">, version: number): Promise<LogLine> {
+function handled({ id, user_id }: Pick<Task, "id" | "user_id">, version: number): Promise<LogLine> {
   return recurring.service.logged(
     `version ${version} of task ${id}`,
-    (line) => line["taskId"] === id && line["taskVersion"] === version && line["outcome"] !== undefined,
+    (line) =>
+      line["userId"] === user_id &&
+      line["taskId"] === id &&
+      line["taskVersion"] === version &&
+      line["outcome"] !== undefined,
   );
 }
 
@@ -351,7 +356,7 @@ test("an event that knows nothing of recurrence has the backend asked", async ()
     completed_at: new Date().toISOString(),
   });
   await publish(tasks.daprd, gone);
-  expect(await handled({ id: 999_999 }, 1)).toMatchObject({ outcome: "gone" });
+  expect(await handled({ id: 999_999, user_id: user }, 1)).toMatchObject({ outcome: "gone" });
 });
 
 test("while the backend is away the event is retried, and then makes one", async () => {
@@ -362,7 +367,10 @@ test("while the backend is away the event is retried, and then makes one", async
   await tasks.service.logged("the completion", ({ type, taskId }) => type === "task_completed" && taskId === task.id);
   await tasks.service.kill();
   await recurring.start();
-  const retried = await recurring.service.logged("the retry", (line) => line["taskId"] === task.id);
+  const retried = await recurring.service.logged(
+    "the retry",
+    (line) => line["userId"] === user && line["taskId"] === task.id,
+  );
   expect(retried).toMatchObject({
     level: 40,
     msg: "Event to be retried: task_completed",
@@ -379,7 +387,10 @@ test("while the backend is away the event is retried, and then makes one", async
   await tasks.service.logged("the completion", ({ type, taskId }) => type === "task_completed" && taskId === again.id);
   await tasks.daprd.kill();
   await recurring.start();
-  await recurring.service.logged("the retry", (line) => line["taskId"] === again.id && line["level"] === 40);
+  await recurring.service.logged(
+    "the retry",
+    (line) => line["userId"] === user && line["taskId"] === again.id && line["level"] === 40,
+  );
   await tasks.daprd.start();
   await tasksOf(user, 4);
   expect(await handled(again, 2)).toMatchObject({ outcome: "made" });
@@ -396,11 +407,13 @@ test("with another token than the backend's it says so and goes on trying, until
   for (const times of [1, 6]) {
     await waitFor(`${times} tries`, 60, () =>
       Promise.resolve(
-        recurring.service.log.filter((line) => line["taskId"] === task.id).length >= times ? true : undefined,
+        recurring.service.log.filter((line) => line["userId"] === user && line["taskId"] === task.id).length >= times
+          ? true
+          : undefined,
       ),
     );
   }
-  const line = recurring.service.log.find((line) => line["taskId"] === task.id);
+  const line = recurring.service.log.find((line) => line["userId"] === user && line["taskId"] === task.id);
   expect(line).toMatchObject({
     level: 40,
     msg: "Event to be retried: task_completed",
@@ -436,6 +449,6 @@ test("it keeps its token to itself, and a wrong environment ends it", async () =
     errors: "The environment is not valid:\n  NEXT_TASK_TOKEN is not set; it must be a token of at least 32 bytes\n",
   });
   // Nor does the path lead through the sidecar without it.
-  const through = `http://127.0.0.1:${recurring.daprd.httpPort}/v1.0/invoke/${backend.appId}/method${nextTaskPath(1)}`;
+  const through = `http://127.0.0.1:${recurring.daprd.httpPort}/v1.0/invoke/${backend.appId}/method${nextTaskPath(randomUUID(), 1)}`;
   expect((await call("GET", through)).status).toBe(401);
 });

@@ -20,7 +20,7 @@ function iso(time: Date | string): string {
   return new Date(time).toISOString();
 }
 
-function dueDate({ due_date }: ChangedTask): string | null {
+function dueDateOf({ due_date }: ChangedTask): string | null {
   return due_date === null ? null : iso(due_date);
 }
 
@@ -30,7 +30,7 @@ const dataOf: { [T in EventType]: (task: ChangedTask) => EventData<T> } = {
     user_id: task.user_id,
     title: task.title,
     priority_id: task.priority_id,
-    due_date: dueDate(task),
+    due_date: dueDateOf(task),
     created_at: iso(task.created_at),
   }),
   task_updated: (task) => ({
@@ -39,14 +39,14 @@ const dataOf: { [T in EventType]: (task: ChangedTask) => EventData<T> } = {
     title: task.title,
     completed: task.completed,
     priority_id: task.priority_id,
-    due_date: dueDate(task),
+    due_date: dueDateOf(task),
     updated_at: iso(task.updated_at),
   }),
   task_completed: (task) => ({
     task_id: task.id,
     user_id: task.user_id,
     completed: task.completed,
-    due_date: dueDate(task),
+    due_date: dueDateOf(task),
     completed_at: iso(task.updated_at),
   }),
   task_deleted: (task) => ({ task_id: task.id, user_id: task.user_id, deleted_at: iso(task.updated_at) }),

@@ -146,9 +146,16 @@ test("each change reaches subscribers as a CloudEvent of the contract, in its to
       title: "Renamed",
       completed: false,
       priority_id: 3,
+      due_date: null,
       updated_at: updated.body.updated_at,
     },
-    task_completed: { task_id: task.id, user_id: user, completed: true, completed_at: completed.body.updated_at },
+    task_completed: {
+      task_id: task.id,
+      user_id: user,
+      completed: true,
+      due_date: null,
+      completed_at: completed.body.updated_at,
+    },
     task_deleted: { task_id: task.id, user_id: user, deleted_at: expect.stringMatching(/Z$/) as string },
   });
   expect(new Set(deliveries.map(({ event }) => event["id"])).size).toBe(4);

@@ -293,7 +293,7 @@ describe("stack dev", () => {
     }
   });
 
-  test("carries all four events, with the right data, to the notification service", async () => {
+  test("carries all four events, with the right data, to the notification service, and into the figures", async () => {
     const client = await connect(workspace, randomUUID());
     try {
       const created = await client.call("backend", {
@@ -322,6 +322,14 @@ describe("stack dev", () => {
         { type: "task_updated", task_id: task.id, message: `TASK UPDATED: ID ${task.id}` },
         { type: "task_created", task_id: task.id, message: `NEW TASK: Water the plants (User: ${client.userId})` },
       ]);
+
+      const life = { created: 1, completed: 1, reopened: 0, deleted: 1, open: 0, overdue: 0 };
+      await waitFor("the figures of it", 60, async () => {
+        const { status, body } = await client.call("analyticsService", { path: "/stats" });
+        expect(status).toBe(200);
+        const stats = body as Record<string, unknown>;
+        return Object.entries(life).every(([figure, value]) => stats[figure] === value) ? true : undefined;
+      });
 
       const published = await eventLog(workspace, services.backend, client.userId);
       const handled = await eventLog(workspace, services.notificationService, client.userId);

@@ -65,7 +65,7 @@ export class LagExporter extends pulumi.ComponentResource {
                   name: serverName,
                   image: args.image,
                   imagePullPolicy: "IfNotPresent",
-                  command: ["node", "--max-old-space-size=64", "/app/apps/service/src/lag-exporter.ts"],
+                  command: ["node", "/app/apps/service/src/lag-exporter.ts"],
                   env: [
                     { name: "BROKERS", value: pulumi.output(args.connection.brokers).apply((each) => each.join(",")) },
                     { name: "GROUPS", value: args.groups.join(",") },

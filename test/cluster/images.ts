@@ -15,10 +15,10 @@ import {
 } from "../tools/cache.ts";
 import * as tools from "../tools/go-tools.ts";
 import { toolDir } from "../tools/index.ts";
+import { unmountBelow } from "../tools/mounts.ts";
 import { step, waitFor } from "../tools/progress.ts";
 import { nodeRoot, nodeVersion, servers } from "../tools/root-filesystems.ts";
 import { run, tail } from "../tools/run.ts";
-import { unmountBelow } from "./mounts.ts";
 import { ControlGroup } from "./processes.ts";
 
 export const pauseImage = "localhost/event-flow/pause:1";

@@ -388,6 +388,16 @@ describe("stack dev", () => {
     });
   });
 
+  test.each(Object.values(services))("runs $name by what its image has kept of compiling it", async ({ name }) => {
+    const loading = await kubectl(
+      workspace,
+      ...["exec", `deployment/${name}`, `--container=${name}`, "--"],
+      ...["sh", "-c", "NODE_DEBUG_NATIVE=COMPILE_CACHE node src/server.ts --load-only 2>&1"],
+    );
+    expect(loading).toMatch(/transpile cache for StrippedTypeScript \S+\/src\/server\.ts\.\.\.success/);
+    expect(loading).not.toContain("no transpile cache");
+  });
+
   test("publishes nothing for a request that it refuses", async () => {
     const client = await connect(workspace, randomUUID());
     try {

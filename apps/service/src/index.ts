@@ -3,5 +3,5 @@ export { bearerSecurity, requireOwner, requireScope, userIdSchema } from "./auth
 export { DaprClient, DaprError, type Refusal, type Versioned } from "./dapr.ts";
 export { ConfigError, readEnvironment, secret, serviceEnvironment, token } from "./environment.ts";
 export { errorResponses, HttpError } from "./errors.ts";
-export { serve, startOrExit } from "./server.ts";
+export { loadOnly, serve, startOrExit } from "./server.ts";
 export { continueTrace, traceId } from "./trace.ts";

@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 NODE := PATH="$(CURDIR)/node_modules/.bin:$$PATH" node
 
-.PHONY: up down flow test check e2e rehearse chaos try bench tools
+.PHONY: up down flow doctor test check e2e rehearse chaos try bench tools
 
 up: node_modules    ## everything from nothing, ending with an event followed through it
 	@$(NODE) commands/up.ts
@@ -12,6 +12,10 @@ down: node_modules  ## take it down again, with its data
 
 flow: node_modules  ## follow one event through the stack that is up
 	@$(NODE) commands/flow.ts
+
+# exit codes for scripts by the program itself, as make has but one for what fails
+doctor: node_modules ## look for what is wrong, and say how to mend it; OPTIONS="--stack prod --json"
+	@$(NODE) commands/doctor.ts $(OPTIONS)
 
 test: node_modules  ## everything below, with a closing count
 	@$(NODE) commands/test.ts test

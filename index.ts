@@ -14,7 +14,7 @@ import { Monitoring } from "./components/monitoring.ts";
 import { readSettings } from "./components/settings.ts";
 import { StateStore } from "./components/state-store.ts";
 
-const { backend, notificationService, analyticsService } = services;
+const { backend, notificationService, recurringTaskService, analyticsService } = services;
 const scopes = Object.values(services).map(({ appId }) => appId);
 
 // Whatever is wrong with the config is said here, before anything is made.
@@ -88,13 +88,19 @@ const common = {
 };
 const databaseUrl = { secret: secrets.todo.name, key: secrets.todo.keys.databaseUrl };
 const jwtSecret = { secret: secrets.todo.name, key: secrets.todo.keys.jwtSecret };
+const nextTaskToken = { secret: secrets.nextTask.name, key: secrets.nextTask.keys.token };
+// Those two that know each other by it.
+const withNextTask = {
+  ...common,
+  revisions: { ...common.revisions, [secrets.nextTask.name]: appSecrets.nextTaskRevision },
+};
 const backendService = new DaprService(
   "backend",
   {
-    ...common,
+    ...withNextTask,
     identity: backend,
     image: images.backend,
-    secretVariables: [databaseUrl, jwtSecret],
+    secretVariables: [databaseUrl, jwtSecret, nextTaskToken],
     files: database.files,
     loadBalancer: frontDoor.loadBalancer,
   },
@@ -114,6 +120,16 @@ new DaprService(
     secretVariables: [{ secret: secrets.analytics.name, key: secrets.analytics.keys.databaseUrl }, jwtSecret],
     revisions: { ...common.revisions, [secrets.analytics.name]: appSecrets.analyticsRevision },
     files: database.files,
+  },
+  withSidecar,
+);
+new DaprService(
+  "recurring-task-service",
+  {
+    ...withNextTask,
+    identity: recurringTaskService,
+    image: images.recurringTaskService,
+    secretVariables: [jwtSecret, nextTaskToken],
   },
   withSidecar,
 );

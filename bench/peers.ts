@@ -8,7 +8,7 @@ import { eventOf } from "../test/servers/events.ts";
 import { freePort } from "../test/servers/ports.ts";
 import { createDatabase, query } from "../test/servers/postgres.ts";
 import { type Server, serverDir, startServer } from "../test/servers/process.ts";
-import { jwtSecret, nodeCommand, serviceCommand } from "../test/servers/service.ts";
+import { jwtSecret, nextTaskToken, nodeCommand, serviceCommand } from "../test/servers/service.ts";
 import { bearer } from "../test/servers/token.ts";
 import type { Post } from "./load.ts";
 import { follow } from "./log-lines.ts";
@@ -166,6 +166,7 @@ async function startPod(
       ...noCertificates,
       PORT: String(port),
       JWT_SECRET: jwtSecret,
+      NEXT_TASK_TOKEN: nextTaskToken,
       NODE_ENV: "production",
       DAPR_HTTP_PORT: String(sidecar.httpPort),
       ...app.env,

@@ -63,7 +63,7 @@ async function pulumiIn(directory: string): Promise<Pulumi> {
 }
 
 /** This process's environment, with the Node of this repository first on PATH: Pulumi's program needs its version. */
-function inherited(): Record<string, string> {
+export function inherited(): Record<string, string> {
   const own = Object.entries(process.env).filter((entry): entry is [string, string] => entry[1] !== undefined);
   const path = [join(repositoryRoot, "node_modules", ".bin"), process.env["PATH"] ?? ""].join(delimiter);
   return { ...Object.fromEntries(own), PATH: path };
@@ -75,19 +75,24 @@ function inherited(): Record<string, string> {
  */
 export async function ownWorkspace(cluster: Layout): Promise<Workspace> {
   const images = await loadServices(cluster);
+  return ownStack(cluster, {
+    "event-flow:environment": "dev",
+    "event-flow:kubeContext": cluster.id,
+    "event-flow:kubeconfig": cluster.kubeconfig,
+    // Redpanda is in no package registry; Apache Kafka is.
+    "event-flow:broker": "kafka",
+    "event-flow:images": { from: "prebuilt", ...images },
+    "event-flow:daprChart": join(toolDir(tools.daprControlPlane), "charts", "dapr"),
+  });
+}
+
+/** Stack dev on a cluster of one's own, with its config changed or left as it is. */
+async function ownStack(cluster: Layout, config?: Readonly<Record<string, unknown>>): Promise<Workspace> {
   const pulumi = await pulumiIn(join(cluster.dir, "pulumi"));
   const stack = await createStack(pulumi, {
     project: repositoryRoot,
     stack: "dev",
-    config: {
-      "event-flow:environment": "dev",
-      "event-flow:kubeContext": cluster.id,
-      "event-flow:kubeconfig": cluster.kubeconfig,
-      // Redpanda is in no package registry; Apache Kafka is.
-      "event-flow:broker": "kafka",
-      "event-flow:images": { from: "prebuilt", ...images },
-      "event-flow:daprChart": join(toolDir(tools.daprControlPlane), "charts", "dapr"),
-    },
+    ...(config !== undefined && { config }),
   });
   return {
     pulumi: pulumi.cli,
@@ -163,10 +168,18 @@ export async function startWorkspace(): Promise<Workspace> {
   return minikubeWorkspace();
 }
 
-/** The workspace of a cluster that runs already. */
+/** The workspace of a cluster that runs already, with the services' images as they are now. */
 export async function openWorkspace(): Promise<Workspace> {
-  if (usesMinikube()) return minikubeWorkspace();
+  return usesMinikube() ? minikubeWorkspace() : ownWorkspace(existing());
+}
+
+/** The same as it was left: for a look at it no image is built, except into a Minikube that is used without Pulumi of the user's. */
+export async function visitWorkspace(): Promise<Workspace> {
+  return usesMinikube() ? minikubeWorkspace() : ownStack(existing());
+}
+
+function existing(): Layout {
   const cluster = layout(ownCluster);
   if (!existsSync(cluster.kubeconfig)) throw new Error("There is no cluster yet: `make up` makes it.");
-  return ownWorkspace(cluster);
+  return cluster;
 }

@@ -29,11 +29,13 @@ const sidecars = `up{job="${jobs.sidecars}"}`;
 const missing = Object.values(services).map(({ name }) => `absent(up{job="${jobs.apps}", service="${name}"})`);
 const lag = sum("consumergroup, topic", metrics.consumerLag);
 
+/** How old the oldest event in the outbox may be. Milliseconds while all is well; what follows a restart of the broker is over before. */
+export const outboxPatienceSeconds = 30;
+
 export const alerts: readonly Alert[] = [
   {
     alert: "EventFlowEventsWait",
-    // Milliseconds while all is well. What follows a restart of the broker is over before.
-    expr: `max(${metrics.outboxAge}) > 30`,
+    expr: `max(${metrics.outboxAge}) > ${outboxPatienceSeconds}`,
     for: "1m",
     labels: { severity: "critical" },
     annotations: {

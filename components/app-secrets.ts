@@ -22,6 +22,9 @@ export class AppSecrets extends pulumi.ComponentResource {
   /** The same of what is for the analytics service only. */
   readonly analyticsRevision: pulumi.Output<string>;
 
+  /** The same of the token by which the backend knows the recurring-task service. */
+  readonly nextTaskRevision: pulumi.Output<string>;
+
   constructor(name: string, args: AppSecretsArgs, opts?: pulumi.ComponentResourceOptions) {
     super("event-flow:secrets:AppSecrets", name, {}, opts);
 
@@ -47,8 +50,29 @@ export class AppSecrets extends pulumi.ComponentResource {
       { parent: this },
     );
 
+    // In a secret of its own: the other services have no business with it.
+    const nextTaskToken = new random.RandomPassword(
+      `${name}-next-task-token`,
+      { length: 64, special: false },
+      { parent: this },
+    );
+    const nextTaskSecret = new VersionedSecret(
+      `${name}-next-task`,
+      {
+        namespace: args.namespace,
+        secretName: secrets.nextTask.name,
+        data: { [secrets.nextTask.keys.token]: nextTaskToken.result },
+      },
+      { parent: this },
+    );
+
     this.revision = secret.revision;
     this.analyticsRevision = analyticsSecret.revision;
-    this.registerOutputs({ revision: this.revision, analyticsRevision: this.analyticsRevision });
+    this.nextTaskRevision = nextTaskSecret.revision;
+    this.registerOutputs({
+      revision: this.revision,
+      analyticsRevision: this.analyticsRevision,
+      nextTaskRevision: this.nextTaskRevision,
+    });
   }
 }

@@ -5,10 +5,7 @@ import path from "node:path";
 import { parseAllDocuments } from "yaml";
 import { z } from "zod";
 import type { DaprChart } from "./settings.ts";
-import { daprChartRepository, daprVersion } from "./versions.ts";
-
-/** The namespace of Dapr's control plane. */
-export const daprNamespace = "dapr-system";
+import { daprChartRepository, daprNamespace, daprVersion } from "./versions.ts";
 
 /** The files in the chart's `crds/`, which nothing on the network lists. */
 const crdFiles = [

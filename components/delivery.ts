@@ -1,7 +1,7 @@
 /**
  * How hard sidecars try, with the reason for each figure. Plain data, so that tests give it to a sidecar without a cluster.
  */
-import { components } from "@event-flow/events";
+import { components, services } from "@event-flow/events";
 
 /** Metadata of `pubsub.kafka` that decides when and how often an event is delivered. */
 export const kafkaDelivery = [
@@ -36,6 +36,9 @@ export const resiliencySpec = {
       handle: "15s",
       // Two of these fit into the 5 s.
       state: "2s",
+      // Below the 5 s after which the caller stops waiting: it is told that it was this call. The backend makes the next task in
+      // milliseconds; what it has done when a call is given up, it answers with when the event comes again.
+      invoke: "4s",
     },
     circuitBreakers: {
       // Dapr's Kafka client doesn't stop trying when the caller's time is up. Each attempt at a broker that hangs would pile
@@ -54,6 +57,11 @@ export const resiliencySpec = {
       },
       // No retry: the event is delivered again as a whole, and a user who lists notifications is told to try again.
       [components.stateStore]: { outbound: { timeout: "state" } },
+    },
+    apps: {
+      // No retry here either, as the event is delivered again a second later. Without a policy of the app's own there would be
+      // Dapr's, of three more calls a second apart. No circuit breaker: it would count each 409 as a failure.
+      [services.backend.appId]: { timeout: "invoke" },
     },
   },
 } as const;

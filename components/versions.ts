@@ -6,6 +6,9 @@
 /** Dapr: its Helm chart, its CRDs and the images of its control plane and sidecar. */
 export const daprVersion = "1.18.0";
 
+/** The namespace of Dapr's control plane. */
+export const daprNamespace = "dapr-system";
+
 /** The official Helm repository of Dapr's chart. */
 export const daprChartRepository = "https://dapr.github.io/helm-charts/";
 

@@ -21,6 +21,8 @@ export interface DaprdOptions extends Backing, LogOption {
   readonly httpPort?: number;
   /** Where it shows its metrics. @default it has none */
   readonly metricsPort?: number | undefined;
+  /** A file by which sidecars find each other that are to. @default this one finds no other */
+  readonly names?: string | undefined;
   /** What the app has to show. */
   readonly apiToken?: string;
   /** What the sidecar shows to the app. */
@@ -28,6 +30,14 @@ export interface DaprdOptions extends Backing, LogOption {
 }
 
 const appIds: readonly string[] = Object.values(services).map(({ appId }) => appId);
+
+/**
+ * How sidecars find each other without Kubernetes: by a file of SQLite. Dapr's default, multicast DNS, would have a backend's
+ * name answered by the backends of all systems that run here, and ask the local network for it.
+ */
+function namesIn(file: string) {
+  return { component: "sqlite", version: "v1", configuration: { connectionString: file } };
+}
 
 /**
  * A Dapr sidecar for an app on this machine, with what the program emits for stack dev. Ready means that its Components are;
@@ -46,13 +56,15 @@ export async function startDaprd(options: DaprdOptions): Promise<Daprd> {
   const configuration = join(dir, "configuration.yaml");
   mkdirSync(resources);
   for (const { scopes, ...manifest } of await localManifests(options)) {
+    if (manifest.kind === "Configuration") {
+      const spec = { ...manifest.spec, nameResolution: namesIn(options.names ?? join(dir, "names")) };
+      writeFileSync(configuration, stringify({ ...manifest, spec }));
+      continue;
+    }
     // An app of a test's own gets what is for the stack's.
     const text = stringify(appIds.includes(appId) ? { ...manifest, scopes } : manifest);
     // A file each: Dapr looks for a Resiliency only at the beginning of one.
-    writeFileSync(
-      manifest.kind === "Configuration" ? configuration : join(resources, `${manifest.metadata.name}.yaml`),
-      text,
-    );
+    writeFileSync(join(resources, `${manifest.metadata.name}.yaml`), text);
   }
   const server = await startServer({
     name: `the sidecar of ${appId}`,

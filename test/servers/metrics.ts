@@ -11,7 +11,12 @@ export interface Sample {
 export async function readMetrics(url: string): Promise<Sample[]> {
   const response = await fetch(`${url}${metricsPath}`);
   if (!response.ok) throw new Error(`${url}${metricsPath} answered HTTP ${response.status}`);
-  return (await response.text())
+  return parseMetrics(await response.text());
+}
+
+/** Reads Prometheus' text format. */
+export function parseMetrics(text: string): Sample[] {
+  return text
     .split("\n")
     .filter((line) => line !== "" && !line.startsWith("#"))
     .map((line) => {

@@ -79,3 +79,19 @@ export async function createDatabase(port: number, name: string): Promise<string
   await query(port, "postgres", `create database ${name}`);
   return databaseUrl(port, name);
 }
+
+/** Keeps everybody from writing to a table until it's released. */
+export async function lockTable(port: number, database: string, table: string) {
+  const client = new pg.Client({ connectionString: databaseUrl(port, database) });
+  client.on("error", () => undefined);
+  await client.connect();
+  await client.query(`begin; lock table ${table} in share mode`);
+  const waiting = `select from pg_locks where not granted and relation = '${table}'::regclass`;
+  return {
+    isWaitedFor: async () => (await query(port, database, waiting)).length > 0,
+    release: async () => {
+      await client.query("commit");
+      await client.end();
+    },
+  };
+}

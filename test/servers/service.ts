@@ -62,6 +62,9 @@ export function serviceCommand(
 /** The key that signs tests' bearer tokens. */
 export const jwtSecret = "0123456789abcdef0123456789abcdef";
 
+/** What the recurring-task service shows to the backend. */
+export const nextTaskToken = "the-token-that-next-tasks-are-made-by";
+
 function spawnService(folder: string, env: Readonly<Record<string, string>>, entry?: string): ChildProcess {
   const [program, ...args] = [...dieWithParent, ...serviceCommand(folder, { entry })];
   return spawn(program, args, { env, stdio: ["ignore", "pipe", "pipe"] });
@@ -85,7 +88,11 @@ export async function startService(
   env: Readonly<Record<string, string>>,
   { listening = true, entry }: { listening?: boolean; entry?: string } = {},
 ): Promise<Service> {
-  const child = spawnService(folder, { PORT: String(port), JWT_SECRET: jwtSecret, ...env }, entry);
+  const child = spawnService(
+    folder,
+    { PORT: String(port), JWT_SECRET: jwtSecret, NEXT_TASK_TOKEN: nextTaskToken, ...env },
+    entry,
+  );
   let output = "";
   const log: LogLine[] = [];
   let rest = "";

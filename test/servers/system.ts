@@ -1,4 +1,4 @@
-import { mkdirSync } from "node:fs";
+import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { perService, probes, secrets, type ServiceIdentity, type ServiceKey, services } from "@event-flow/events";
 import { waitFor } from "../tools/progress.ts";
@@ -9,7 +9,7 @@ import { type Backing, secretVariables, type SecretValues } from "./manifests.ts
 import { freePort } from "./ports.ts";
 import { createDatabase, type Postgres, startPostgres } from "./postgres.ts";
 import { type Server, serverDir, startServer } from "./process.ts";
-import { jwtSecret, serviceCommand } from "./service.ts";
+import { jwtSecret, nextTaskToken, serviceCommand } from "./service.ts";
 import { startValkey, type Valkey } from "./valkey.ts";
 
 /** A service of the stack as a process that can be started again, as its container is. */
@@ -102,6 +102,8 @@ export async function startPod(
   options: {
     readonly backing: Backing;
     readonly secretValues: SecretValues;
+    /** The file by which the pods' sidecars find each other. */
+    readonly names: string;
     /** @default a free port */
     readonly port?: number | undefined;
     /** Whether the sidecar shows metrics. @default it doesn't */
@@ -112,7 +114,7 @@ export async function startPod(
     readonly clock?: string | undefined;
   },
 ): Promise<Pod> {
-  const { backing, secretValues, metrics = false, log, clock } = options;
+  const { backing, secretValues, names, metrics = false, log, clock } = options;
   const identity = services[service];
   const [port, httpPort] = [options.port ?? (await freePort()), await freePort()];
   const metricsPort = metrics ? await freePort() : undefined;
@@ -130,6 +132,7 @@ export async function startPod(
       appPort: port,
       httpPort,
       metricsPort,
+      names,
       log: log?.(`${identity.name}-daprd`),
     }),
   ]);
@@ -142,6 +145,7 @@ export async function startSystem(options: SystemOptions = {}): Promise<System> 
   const log = (name: string) => (logs === undefined ? {} : { log: join(logs, `${name}.log`) });
   const via = options.via ?? ((_part, port) => Promise.resolve(port));
 
+  const names = serverDir("names");
   const started: Server[] = [];
   const keep = async <T extends Server>(starting: Promise<T>): Promise<T> => {
     const server = await starting;
@@ -154,6 +158,7 @@ export async function startSystem(options: SystemOptions = {}): Promise<System> 
     await Promise.all(everyPod().map(({ app }) => app.terminate()));
     await Promise.all(everyPod().flatMap(({ app, daprd }) => [app.stop(), daprd.stop()]));
     await Promise.all(started.map((server) => server.stop()));
+    rmSync(names, { recursive: true, force: true });
   };
   try {
     const kafkaPort = await freePort();
@@ -171,14 +176,12 @@ export async function startSystem(options: SystemOptions = {}): Promise<System> 
       brokers: `127.0.0.1:${advertised}`,
       valkey: { address: `127.0.0.1:${await via("valkey", valkey.port)}`, password: valkey.password },
     };
-    const { name: secret, keys } = secrets.todo;
+    const { todo, nextTask, analytics } = secrets;
     const secretValues: SecretValues = {
-      [`${secret}/${keys.databaseUrl}`]: databaseUrl,
-      [`${secret}/${keys.jwtSecret}`]: jwtSecret,
-      [`${secrets.analytics.name}/${secrets.analytics.keys.databaseUrl}`]: postgres.url(
-        analyticsDatabase,
-        postgresPort,
-      ),
+      [`${todo.name}/${todo.keys.databaseUrl}`]: databaseUrl,
+      [`${todo.name}/${todo.keys.jwtSecret}`]: jwtSecret,
+      [`${nextTask.name}/${nextTask.keys.token}`]: nextTaskToken,
+      [`${analytics.name}/${analytics.keys.databaseUrl}`]: postgres.url(analyticsDatabase, postgresPort),
     };
     const add = async (service: ServiceKey) => {
       const nth = pods[service].length + 1;
@@ -186,6 +189,7 @@ export async function startSystem(options: SystemOptions = {}): Promise<System> 
       const pod = await startPod(service, {
         backing,
         secretValues,
+        names: join(names, "names"),
         clock,
         metrics: options.metrics,
         port: nth === 1 ? ports[service] : undefined,

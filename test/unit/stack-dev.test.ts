@@ -30,6 +30,7 @@ test("is made of exactly these resources", () => {
     " > monitoring: event-flow:monitoring:Monitoring",
     " > notification-service: event-flow:dapr:Service",
     " > pubsub: event-flow:dapr:Component",
+    " > recurring-task-service: event-flow:dapr:Service",
     " > resiliency: event-flow:dapr:Resiliency",
     " > secrets: event-flow:secrets:AppSecrets",
     " > state-store: event-flow:state:StateStore",
@@ -67,12 +68,19 @@ test("is made of exactly these resources", () => {
     "notification-service > notification-service-deployment: kubernetes:apps/v1:Deployment",
     "notification-service > notification-service-service: kubernetes:core/v1:Service",
     "pubsub > pubsub-manifest: kubernetes:dapr.io/v1alpha1:Component",
+    "recurring-task-service > recurring-task-service-account: kubernetes:core/v1:ServiceAccount",
+    "recurring-task-service > recurring-task-service-deployment: kubernetes:apps/v1:Deployment",
+    "recurring-task-service > recurring-task-service-service: kubernetes:core/v1:Service",
     "resiliency > resiliency-manifest: kubernetes:dapr.io/v1alpha1:Resiliency",
     "secrets > secrets-analytics: event-flow:secrets:VersionedSecret",
     "secrets > secrets-jwt: random:index/randomPassword:RandomPassword",
+    "secrets > secrets-next-task-token: random:index/randomPassword:RandomPassword",
+    "secrets > secrets-next-task: event-flow:secrets:VersionedSecret",
     "secrets > secrets-todo: event-flow:secrets:VersionedSecret",
     "secrets-analytics > secrets-analytics-key: random:index/randomPassword:RandomPassword",
     "secrets-analytics > secrets-analytics-secret: kubernetes:core/v1:Secret",
+    "secrets-next-task > secrets-next-task-key: random:index/randomPassword:RandomPassword",
+    "secrets-next-task > secrets-next-task-secret: kubernetes:core/v1:Secret",
     "secrets-todo > secrets-todo-key: random:index/randomPassword:RandomPassword",
     "secrets-todo > secrets-todo-secret: kubernetes:core/v1:Secret",
     "state-store > state-store-configuration: event-flow:secrets:VersionedSecret",
@@ -238,7 +246,7 @@ describe("Components", () => {
       spec: {
         policies: {
           retries: { untilHandled: { policy: "constant", duration: "1s", maxRetries: -1 } },
-          timeouts: { publish: "4s", handle: "15s", state: "2s" },
+          timeouts: { publish: "4s", handle: "15s", state: "2s", invoke: "4s" },
           circuitBreakers: { broker: { maxRequests: 1, timeout: "3s", trip: "consecutiveFailures >= 3" } },
         },
         targets: {
@@ -249,6 +257,7 @@ describe("Components", () => {
             },
             [components.stateStore]: { outbound: { timeout: "state" } },
           },
+          apps: { [services.backend.appId]: { timeout: "invoke" } },
         },
       },
       scopes: Object.values(services).map(({ appId }) => appId),
@@ -270,6 +279,8 @@ describe("secrets", () => {
       "database-password": { length: 32, special: false },
       "secrets-analytics-key": { length: 32, special: false },
       "secrets-jwt": { length: 64, special: false },
+      "secrets-next-task-key": { length: 32, special: false },
+      "secrets-next-task-token": { length: 64, special: false },
       "secrets-todo-key": { length: 32, special: false },
       "state-store-configuration-key": { length: 32, special: false },
       "state-store-credentials-key": { length: 32, special: false },
@@ -307,12 +318,13 @@ describe("secrets", () => {
         DATABASE_URL: "postgresql://todo:<database-password>@postgres:5432/todo",
         JWT_SECRET: "<secrets-jwt>",
       }),
+      [secrets.nextTask.name]: new Secret({ NEXT_TASK_TOKEN: "<secrets-next-task-token>" }),
     });
   });
 
   test("are in plain nowhere", () => {
     // What is marked as a secret does not show in JSON.
-    expect(JSON.stringify([dev.resources, dev.outputs])).not.toMatch(/<[\w-]+-(password|jwt|key)>/);
+    expect(JSON.stringify([dev.resources, dev.outputs])).not.toMatch(/<[\w-]+-(password|jwt|token|key)>/);
   });
 });
 
@@ -475,8 +487,21 @@ describe("servers in the cluster", () => {
 });
 
 describe.each([
-  { key: "backend", variables: { DATABASE_URL: secrets.todo.name, JWT_SECRET: secrets.todo.name }, revisions: {} },
+  {
+    key: "backend",
+    variables: {
+      DATABASE_URL: secrets.todo.name,
+      JWT_SECRET: secrets.todo.name,
+      NEXT_TASK_TOKEN: secrets.nextTask.name,
+    },
+    revisions: { "event-flow/revision-of-next-task-token": revision },
+  },
   { key: "notificationService", variables: { JWT_SECRET: secrets.todo.name }, revisions: {} },
+  {
+    key: "recurringTaskService",
+    variables: { JWT_SECRET: secrets.todo.name, NEXT_TASK_TOKEN: secrets.nextTask.name },
+    revisions: { "event-flow/revision-of-next-task-token": revision },
+  },
   {
     key: "analyticsService",
     // Not the backend's database.

@@ -68,7 +68,9 @@ test("is made of what dev is made of, but for this", () => {
     "prod  images > images-analytics-service: docker-build:index:Image",
     "prod  images > images-backend: docker-build:index:Image",
     "prod  images > images-notification-service: docker-build:index:Image",
+    "prod  images > images-recurring-task-service: docker-build:index:Image",
     "prod  notification-service > notification-service-budget: kubernetes:policy/v1:PodDisruptionBudget",
+    "prod  recurring-task-service > recurring-task-service-budget: kubernetes:policy/v1:PodDisruptionBudget",
     "prod  state-store > state-store-firewall: digitalocean:index/databaseFirewall:DatabaseFirewall (protected)",
     "prod  state-store > state-store-persistence: digitalocean:index/databaseValkeyConfig:DatabaseValkeyConfig",
     "prod  state-store > state-store-valkey: digitalocean:index/databaseCluster:DatabaseCluster (protected)",
@@ -133,6 +135,8 @@ test("what both are made of differs in this", () => {
     pubsub-manifest.spec.metadata.7.value: "none" → "password"
     pubsub-manifest.spec.metadata.8: – → {"name":"saslUsername","secretKeyRef":{"key":"username","name":"redpanda-credentials"}}
     pubsub-manifest.spec.metadata.9: – → {"name":"saslPassword","secretKeyRef":{"key":"password","name":"redpanda-credentials"}}
+    recurring-task-service-deployment.spec.replicas: 1 → 2
+    recurring-task-service-deployment.spec.template.spec.topologySpreadConstraints: – → [{"labelSelector":{"matchLabels":{"app":"recurring-task-service"}},"matchLabelKeys":["pod-template-hash"],"maxSkew":1,"topologyKey":"kubernetes.io/hostname","whenUnsatisfiable":"ScheduleAnyway"}]
     secrets-analytics-secret.stringData.value.DATABASE_URL: "postgresql://analytics:<database-analytics-password>@postgres:5432/analytics" → "postgresql://analytics:<database-analytics-user-password>@private-database-postgres:25060/analytics?sslmode=verify-full&sslrootcert=/etc/postgres-ca/ca.crt"
     secrets-todo-secret.stringData.value.DATABASE_URL: "postgresql://todo:<database-password>@postgres:5432/todo" → "postgresql://todo:<database-user-password>@private-database-postgres:25060/todo?sslmode=verify-full&sslrootcert=/etc/postgres-ca/ca.crt"
     state-store-credentials-secret.stringData.value.host: "redis:6379" → "private-state-store-valkey:25060"
@@ -280,6 +284,7 @@ describe("secrets", () => {
       [secrets.analytics.name]: new Secret({
         DATABASE_URL: `postgresql://analytics:<database-analytics-user-password>@${server}/analytics?${tls}`,
       }),
+      [secrets.nextTask.name]: new Secret({ NEXT_TASK_TOKEN: "<secrets-next-task-token>" }),
       "postgres-admin": new Secret({ url: `postgresql://doadmin:<database-postgres-password>@${database}` }),
       // The SDK takes all that is in a Kubernetes secret for one.
       "postgres-ca": new Secret({ "ca.crt": "<CA of database-postgres-id>" }),
@@ -288,7 +293,7 @@ describe("secrets", () => {
 
   test("are in plain nowhere", () => {
     // What is marked as a secret does not show in JSON.
-    const secretValues = /<do-token>|<kubeconfig-token|<[\w-]+-(password|jwt|key)>/;
+    const secretValues = /<do-token>|<kubeconfig-token|<[\w-]+-(password|jwt|token|key)>/;
     expect(JSON.stringify([prod.resources, prod.outputs])).not.toMatch(secretValues);
   });
 });

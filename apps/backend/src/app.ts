@@ -4,6 +4,7 @@ import type { Config } from "./config.ts";
 import { createDatabase } from "./database.ts";
 import { createMeter, showBacklog } from "./metrics.ts";
 import { changeWithOutbox, readBacklog } from "./outbox.ts";
+import { nextTaskRoutes } from "./next-task.ts";
 import { Relay } from "./relay.ts";
 import { taskRoutes } from "./routes.ts";
 
@@ -14,7 +15,7 @@ export async function buildApp(config: Config) {
     description: "Each user's tasks. Every change is published as an event.",
     logLevel: config.LOG_LEVEL,
     jwtSecret: config.JWT_SECRET,
-    secrets: [...databaseSecrets(config.DATABASE_URL), config.DAPR_API_TOKEN ?? ""],
+    secrets: [...databaseSecrets(config.DATABASE_URL), config.DAPR_API_TOKEN ?? "", config.NEXT_TASK_TOKEN],
     // Not the sidecar: without it changes are taken, and their events follow. How many wait is told besides.
     readiness: { database: async () => ({ outbox: await readBacklog(database) }) },
   });
@@ -25,8 +26,13 @@ export async function buildApp(config: Config) {
   const dapr = new DaprClient({ port: config.DAPR_HTTP_PORT, apiToken: config.DAPR_API_TOKEN });
   const relay = new Relay({ databaseUrl: config.DATABASE_URL, dapr, log: app.log, meter: createMeter(app.metrics) });
 
+  const change = changeWithOutbox(database, relay);
   await app.register((scope, _options, done) => {
-    taskRoutes(scope, { database, change: changeWithOutbox(database, relay) });
+    taskRoutes(scope, { database, change });
+    done();
+  });
+  await app.register((scope, _options, done) => {
+    nextTaskRoutes(scope, { database, change, token: config.NEXT_TASK_TOKEN });
     done();
   });
   app.addHook("onClose", async () => {

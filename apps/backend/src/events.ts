@@ -1,11 +1,17 @@
-import { services, type CloudEvent, type EventData, type EventType } from "@event-flow/events";
+import { services, type CloudEvent, type EventData, type EventType, type Series } from "@event-flow/events";
 import type { TaskRow } from "./database.ts";
 
 /** An event of a task. */
 export type TaskEvent = { [T in EventType]: CloudEvent<T> }[EventType];
 
+/** The columns that rows of the outbox from before migration 0003 don't have. */
+type LaterColumn = "recurrence_rule" | "recurrence_time_zone" | "recurrence_start";
+type AsJson<T> = [T] extends [Date | null] ? T | string : T;
+
 /** A task as it was right after a change, or right before it was deleted; times may be as JSON has them. */
-export type ChangedTask = { [K in keyof TaskRow]: TaskRow[K] extends Date | null ? TaskRow[K] | string : TaskRow[K] };
+export type ChangedTask = { [K in Exclude<keyof TaskRow, LaterColumn>]: AsJson<TaskRow[K]> } & {
+  [K in LaterColumn]?: AsJson<TaskRow[K]>;
+};
 
 /** A change of a task, and what is known of its event before there is one. */
 export interface TaskChange {
@@ -20,7 +26,13 @@ function iso(time: Date | string): string {
   return new Date(time).toISOString();
 }
 
-function dueDateOf({ due_date }: ChangedTask): string | null {
+/** The series that a task is one of; null if it's a single one. */
+export function seriesOf(task: Pick<ChangedTask, LaterColumn>): Series | null {
+  const { recurrence_rule: rule, recurrence_time_zone: time_zone, recurrence_start: start } = task;
+  return rule && time_zone && start ? { rule, time_zone, starts_at: iso(start) } : null;
+}
+
+function dueDate({ due_date }: ChangedTask): string | null {
   return due_date === null ? null : iso(due_date);
 }
 
@@ -30,7 +42,7 @@ const dataOf: { [T in EventType]: (task: ChangedTask) => EventData<T> } = {
     user_id: task.user_id,
     title: task.title,
     priority_id: task.priority_id,
-    due_date: dueDateOf(task),
+    due_date: dueDate(task),
     created_at: iso(task.created_at),
   }),
   task_updated: (task) => ({
@@ -39,14 +51,16 @@ const dataOf: { [T in EventType]: (task: ChangedTask) => EventData<T> } = {
     title: task.title,
     completed: task.completed,
     priority_id: task.priority_id,
-    due_date: dueDateOf(task),
+    due_date: dueDate(task),
+    recurrence: seriesOf(task),
     updated_at: iso(task.updated_at),
   }),
   task_completed: (task) => ({
     task_id: task.id,
     user_id: task.user_id,
     completed: task.completed,
-    due_date: dueDateOf(task),
+    due_date: dueDate(task),
+    recurrence: seriesOf(task),
     completed_at: iso(task.updated_at),
   }),
   task_deleted: (task) => ({ task_id: task.id, user_id: task.user_id, deleted_at: iso(task.updated_at) }),

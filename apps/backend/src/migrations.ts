@@ -46,4 +46,22 @@ export const migrations: Migrations = {
       `.execute(db);
     },
   },
+  "0003_recurrence": {
+    async up(db: Kysely<unknown>) {
+      await db.schema
+        .alterTable("tasks")
+        .addColumn("recurrence_rule", "text")
+        .addColumn("recurrence_time_zone", "text")
+        .addColumn("recurrence_start", "timestamptz")
+        .execute();
+      // Its key is what makes sure that a task is followed once. No key of another table for the next one, which may go.
+      await db.schema
+        .createTable("successions")
+        .addColumn("predecessor_id", "bigint", (column) =>
+          column.primaryKey().references("tasks.id").onDelete("cascade"),
+        )
+        .addColumn("task_id", "bigint", (column) => column.notNull())
+        .execute();
+    },
+  },
 };

@@ -5,11 +5,12 @@ import type { Relay } from "./relay.ts";
 
 /**
  * Makes one change, by a statement that returns the task, and sees to its event. Resolves to the task as the change left it;
- * undefined if there was nothing to change.
+ * undefined if there was nothing to change. What else is part of the change is a statement that reads the task from `changed`.
  */
 export type Change = (
   about: { readonly type: EventType; readonly traceparent: string },
   statement: OperationNodeSource,
+  also?: OperationNodeSource,
 ) => Promise<TaskRow | undefined>;
 
 /**
@@ -19,11 +20,11 @@ export type Change = (
  * transaction of two takes four.
  */
 export function changeWithOutbox(database: Database, relay: Relay): Change {
-  return async ({ type, traceparent }, statement) => {
+  return async ({ type, traceparent }, statement, also) => {
     const { rows } = await sql<TaskRow>`
       with changed as (${statement}), noted as (
         insert into outbox (type, traceparent, task) select ${type}, ${traceparent}, to_json(changed) from changed
-      )
+      )${also === undefined ? sql`` : sql`, besides as (${also})`}
       select * from changed
     `.execute(database);
     if (rows[0] !== undefined) {

@@ -22,6 +22,16 @@ function notFound(id: number): HttpError {
   return new HttpError(404, `There is no task ${id}`);
 }
 
+/** Refuses a rule that isn't one of RFC 5545's or matches no day. What looks for days is loaded with the first rule. */
+async function refuseUnsound({ recurrence, due_date }: z.infer<typeof newTaskSchema>): Promise<void> {
+  if (recurrence === null || due_date === null) return;
+  const { unsoundness } = await import("@event-flow/recurrence/occurrences");
+  const reason = unsoundness({ ...recurrence, starts_at: due_date });
+  if (reason !== undefined) {
+    throw new HttpError(400, `body/recurrence/rule: ${reason}`);
+  }
+}
+
 /** The routes under /api/{user_id}/tasks. */
 export function taskRoutes(scope: App, { database, change }: { database: Database; change: Change }): void {
   scope.addHook("onRequest", requireOwner);
@@ -44,6 +54,7 @@ export function taskRoutes(scope: App, { database, change }: { database: Databas
       },
     },
     async ({ params, body, id }, reply) => {
+      await refuseUnsound(body);
       const task = await change({ type: "task_created", traceparent: id }, insertTask(database, params.user_id, body));
       if (task === undefined) {
         throw new Error("The database made no task");
@@ -102,7 +113,8 @@ export function taskRoutes(scope: App, { database, change }: { database: Databas
       schema: {
         summary: "Replace a task",
         description:
-          "What the body leaves out is cleared, except `completed`, which then stays as it is. Publishes `task_updated`.",
+          "What the body leaves out is cleared, except `completed`, which then stays as it is. A recurring task goes on with its " +
+          "series if neither `recurrence` nor `due_date` change; otherwise a new one begins with it. Publishes `task_updated`.",
         security,
         params: taskPath,
         body: replacementSchema,
@@ -110,6 +122,7 @@ export function taskRoutes(scope: App, { database, change }: { database: Databas
       },
     },
     async ({ params, body, id }) => {
+      await refuseUnsound(body);
       const fields = { ...body, completed: body.completed };
       const task = await change({ type: "task_updated", traceparent: id }, updateTask(database, params, fields));
       if (task === undefined) {

@@ -1,3 +1,4 @@
+import { recurrenceSchema } from "@event-flow/recurrence";
 import { userIdSchema } from "@event-flow/service";
 import { z } from "zod";
 import type { TaskRow } from "./database.ts";
@@ -22,6 +23,26 @@ const dueDate = timestamp
   .nullable()
   .describe("ISO 8601 date and time with its offset; answers give it in UTC");
 
+/** Rules are gone through from here on. */
+const firstRecurringYear = 2000;
+
+const recurrence = recurrenceSchema
+  .nullable()
+  .describe(
+    "How it recurs: when it's completed its next task is made, due at the first occurrence after the due date and the completion",
+  );
+
+/** A series begins with the task's due date. */
+function recursFromDueDate({
+  value: { due_date, recurrence },
+  issues,
+}: z.core.ParsePayload<{ due_date: string | null; recurrence: unknown }>): void {
+  if (recurrence !== null && (due_date === null || new Date(due_date).getUTCFullYear() < firstRecurringYear)) {
+    const message = `must be given for a task that recurs, in ${firstRecurringYear} or later`;
+    issues.push({ code: "custom", path: ["due_date"], message, input: due_date });
+  }
+}
+
 export const taskSchema = z.object({
   id: z.int().positive(),
   user_id: z.uuid(),
@@ -30,20 +51,24 @@ export const taskSchema = z.object({
   completed: z.boolean(),
   priority_id: priorityId,
   due_date: timestamp.nullable(),
+  recurrence: z.object({ rule: z.string(), time_zone: z.string() }).nullable(),
   created_at: timestamp,
   updated_at: timestamp,
 });
 
-export const newTaskSchema = z.strictObject({
+const taskFields = z.strictObject({
   title,
   description: description.default(null),
   priority_id: priorityId.default(null),
   due_date: dueDate.default(null),
+  recurrence: recurrence.default(null),
 });
 
-export const replacementSchema = newTaskSchema.extend({
-  completed: z.boolean().optional().describe("Unchanged if left out"),
-});
+export const newTaskSchema = taskFields.check(recursFromDueDate);
+
+export const replacementSchema = taskFields
+  .extend({ completed: z.boolean().optional().describe("Unchanged if left out") })
+  .check(recursFromDueDate);
 
 export const completionSchema = z
   .strictObject({ completed: z.boolean().default(true) })
@@ -74,9 +99,11 @@ export const taskPageSchema = z.object({
 
 /** What is no part of the schema is left out when it is sent. */
 export function taskBody(row: TaskRow): z.infer<typeof taskSchema> {
+  const { recurrence_rule: rule, recurrence_time_zone: time_zone } = row;
   return {
     ...row,
     due_date: row.due_date?.toISOString() ?? null,
+    recurrence: rule !== null && time_zone !== null ? { rule, time_zone } : null,
     created_at: row.created_at.toISOString(),
     updated_at: row.updated_at.toISOString(),
   };

@@ -17,6 +17,7 @@ interface Task {
   completed: boolean;
   priority_id: number | null;
   due_date: string | null;
+  recurrence: { rule: string; time_zone: string } | null;
   created_at: string;
   updated_at: string;
 }
@@ -90,6 +91,7 @@ test("a new task is answered whole, with its location", async () => {
     completed: false,
     priority_id: 2,
     due_date: "2027-01-02T01:04:05.000Z",
+    recurrence: null,
     created_at: expect.stringMatching(/^\d{4}-.*Z$/) as string,
     updated_at: created.body.created_at,
   });
@@ -147,6 +149,7 @@ test("each change reaches subscribers as a CloudEvent of the contract, in its to
       completed: false,
       priority_id: 3,
       due_date: null,
+      recurrence: null,
       updated_at: updated.body.updated_at,
     },
     task_completed: {
@@ -154,6 +157,7 @@ test("each change reaches subscribers as a CloudEvent of the contract, in its to
       user_id: user,
       completed: true,
       due_date: null,
+      recurrence: null,
       completed_at: completed.body.updated_at,
     },
     task_deleted: { task_id: task.id, user_id: user, deleted_at: expect.stringMatching(/Z$/) as string },

@@ -8,6 +8,21 @@ const priorityId = z.int().positive().nullable();
 /** Missing in events from before this was told. */
 const dueDate = timestamp.nullable().optional();
 
+/** The occurrences that a task is one of. */
+export const seriesSchema = z.object({
+  rule: z.string().min(1).describe("RFC 5545's RRULE"),
+  time_zone: z.string().min(1).describe("The IANA time zone that it is of"),
+  starts_at: timestamp.describe("Its DTSTART: when the first task of the series is due"),
+});
+
+export type Series = z.infer<typeof seriesSchema>;
+
+/** Missing in events from before tasks could recur. */
+const recurrence = seriesSchema
+  .nullable()
+  .optional()
+  .describe("The series that it is one of; null if it's a single one");
+
 /** What each event type carries as the `data` of its CloudEvent. */
 export const eventSchemas = {
   task_created: z.object({
@@ -25,6 +40,7 @@ export const eventSchemas = {
     completed: z.boolean(),
     priority_id: priorityId,
     due_date: dueDate,
+    recurrence,
     updated_at: timestamp,
   }),
   task_completed: z.object({
@@ -32,6 +48,7 @@ export const eventSchemas = {
     user_id: userId,
     completed: z.boolean(),
     due_date: dueDate,
+    recurrence,
     completed_at: timestamp,
   }),
   task_deleted: z.object({ task_id: taskId, user_id: userId, deleted_at: timestamp }),

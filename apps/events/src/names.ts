@@ -15,6 +15,7 @@ export interface ServiceIdentity {
 export const services = {
   backend: { appId: "todo-backend", name: "backend", port: 8000 },
   notificationService: { appId: "notification-service", name: "notification-service", port: 8001 },
+  recurringTaskService: { appId: "recurring-task-service", name: "recurring-task-service", port: 8002 },
   analyticsService: { appId: "analytics-service", name: "analytics-service", port: 8003 },
 } as const satisfies Record<string, ServiceIdentity>;
 
@@ -46,6 +47,8 @@ export const secrets = {
   todo: { name: "todo-secrets", keys: { databaseUrl: "DATABASE_URL", jwtSecret: "JWT_SECRET" } },
   /** Where the analytics service's database is; nobody else has it. */
   analytics: { name: "analytics-secrets", keys: { databaseUrl: "DATABASE_URL" } },
+  /** What the recurring-task service shows to the backend; nobody else has it. */
+  nextTask: { name: "next-task-token", keys: { token: "NEXT_TASK_TOKEN" } },
   /** The state store's address as `host:port`, and its password. */
   redis: { name: "redis-credentials", keys: { host: "host", password: "password" } },
   /** The SASL user of Redpanda Cloud. */
@@ -57,3 +60,6 @@ export const probes = { liveness: "/health", readiness: "/ready" } as const;
 
 /** The port on which a sidecar serves Dapr's HTTP API to its app (Dapr's default). */
 export const daprHttpPort = 3500;
+
+/** The topic of the doctor's probe, which nobody subscribes to. Under the prefix that the backend may write to. */
+export const probeTopic = "task-events.probe";

@@ -28,6 +28,16 @@ export interface Versioned {
   readonly etag: string | undefined;
 }
 
+/** A call of another service's HTTP API. */
+export interface Invocation {
+  readonly method: "GET" | "PUT";
+  /** The path, with its slash. */
+  readonly path: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Sent as JSON. @default none */
+  readonly body?: object;
+}
+
 /** An event that was not published, and why. */
 export interface Refusal {
   readonly eventId: string;
@@ -107,6 +117,25 @@ export class DaprClient {
       headers: { "content-type": "application/json" },
       body: JSON.stringify(letter),
     });
+  }
+
+  /**
+   * Calls another service through both sidecars. Resolves to what it answered, be that an error of the caller's; rejects if it
+   * can't be reached, doesn't answer in time, or itself fails (5xx).
+   */
+  async invoke(appId: string, { method, path, headers, body }: Invocation): Promise<{ status: number; body: unknown }> {
+    const operation = `call ${appId}`;
+    const answer = await this.#request(operation, {
+      method,
+      path: `/v1.0/invoke/${appId}/method${path}`,
+      headers: { ...headers, ...(body !== undefined && { "content-type": "application/json" }) },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+    });
+    // A sidecar that refuses a call says so in the place of the service.
+    if (answer.status >= 500 || daprReason(answer.text).errorCode !== undefined) {
+      throw failure(operation, answer);
+    }
+    return { status: answer.status, body: parseObject(answer.text) };
   }
 
   async getState(key: string): Promise<Versioned> {

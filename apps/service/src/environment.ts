@@ -30,6 +30,14 @@ export function token() {
   return z.string().min(1, "must not be empty").optional().meta(secret);
 }
 
+/** A token that services share, by which one knows the other. */
+export function sharedToken() {
+  return z
+    .string("must be a token of at least 32 bytes")
+    .refine((value) => Buffer.byteLength(value) >= 32, "must be at least 32 bytes long")
+    .meta(secret);
+}
+
 /** The variables that every service reads; `defaultPort` is where it listens unless PORT says otherwise. */
 export function serviceEnvironment(defaultPort: number) {
   return {

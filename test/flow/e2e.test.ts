@@ -341,7 +341,7 @@ describe("stack dev", () => {
     }
   });
 
-  test("carries all four events, with the right data, to the notification service, and into the figures", async () => {
+  test("carries all four events, with the right data, to the notification service", async () => {
     const client = await connect(workspace, randomUUID());
     try {
       const created = await client.call("backend", {

@@ -6,7 +6,15 @@ const maxWorkers = 3;
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: "unit", include: ["test/unit/**/*.test.ts", "bench/test/*.test.ts"], maxWorkers } },
+      {
+        test: {
+          name: "unit",
+          include: ["test/unit/**/*.test.ts", "bench/test/*.test.ts"],
+          maxWorkers,
+          // Some run the whole program, which takes seconds where a machine has other work.
+          testTimeout: 30_000,
+        },
+      },
       {
         test: {
           name: "apps",

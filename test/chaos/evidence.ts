@@ -4,12 +4,18 @@ import { type EventType, eventTypes, topic } from "@event-flow/events";
 import { z } from "zod";
 import { kafkaTool } from "../servers/kafka.ts";
 import { query } from "../servers/postgres.ts";
-import { database } from "../servers/system.ts";
-import type { Message, SavedTask } from "./verify.ts";
+import { analyticsDatabase, database } from "../servers/system.ts";
+import type { Change, Message, SavedTask } from "./verify.ts";
 
 export async function savedTasks(postgresPort: number): Promise<SavedTask[]> {
   const rows = await query(postgresPort, database, "select id, version from tasks");
   return rows.map(({ id, version }) => ({ id: Number(id), version: Number(version) }));
+}
+
+/** What the analytics service works figures out of. */
+export async function countedChanges(postgresPort: number): Promise<Change[]> {
+  const rows = await query(postgresPort, analyticsDatabase, "select task_id, version from changes");
+  return rows.map(({ task_id, version }) => ({ task: Number(task_id), version: Number(version) }));
 }
 
 export async function waitingEvents(postgresPort: number): Promise<string[]> {

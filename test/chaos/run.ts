@@ -7,7 +7,7 @@ import { mountSmallDisk, type SmallDisk } from "../servers/small-disk.ts";
 import { startSystem, type System } from "../servers/system.ts";
 import { startToxiproxy } from "../servers/toxiproxy.ts";
 import { say, seconds, step, waitFor } from "../tools/progress.ts";
-import { readTopics, savedTasks, waitingEvents } from "./evidence.ts";
+import { countedChanges, readTopics, savedTasks, waitingEvents } from "./evidence.ts";
 import type { Stage } from "./faults.ts";
 import { type Load, startLoad } from "./load.ts";
 import { readLoadLog, type Request, requestsOf } from "./load-log.ts";
@@ -90,7 +90,8 @@ export async function runChaos(options: ChaosOptions): Promise<Outcome> {
       const topics = await readTopics(kafka.brokers);
       notificationLogs.read();
       const { handlings, givenUp } = notificationLogs;
-      return { requests, tasks, outbox, ...topics, handlings, givenUp };
+      const counted = await countedChanges(postgres.port);
+      return { requests, tasks, outbox, ...topics, handlings, givenUp, counted };
     });
     const violations = [...verify(evidence), ...unrecovered];
     const kills = occurrences.reduce((sum, occurrence) => sum + occurrence.kills, 0);
@@ -203,10 +204,11 @@ async function allHandled(
   const { changes } = savedChanges({ requests, tasks: await savedTasks(postgres.port) });
   let left: readonly Change[] = changes;
   try {
-    await waitFor(`all of ${changes.length} changes to be handled`, calmSeconds, async () => {
+    await waitFor(`all of ${changes.length} changes to be handled and counted`, calmSeconds, async () => {
       notificationLogs.read();
       left = left.filter((change) => !notificationLogs.isHandled(change));
-      return left.length === 0 && (await waitingEvents(postgres.port)).length === 0 ? true : undefined;
+      if (left.length > 0 || (await waitingEvents(postgres.port)).length > 0) return undefined;
+      return (await countedChanges(postgres.port)).length >= changes.length ? true : undefined;
     });
   } catch (error) {
     say(`    ${(error as Error).message}; ${left.length} are not`);

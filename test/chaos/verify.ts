@@ -31,7 +31,9 @@ export interface Evidence {
   readonly messages: readonly Message[];
   readonly handlings: readonly Handling[];
   readonly givenUp: readonly GivenUp[];
-  /** The messages on the dead letter topic, as they are. */
+  /** What the analytics service works figures out of. @default not looked at */
+  readonly counted?: readonly Change[];
+  /** The messages on the dead letter topics, as they are. */
   readonly deadLetters: readonly string[];
 }
 
@@ -45,6 +47,7 @@ export const violationKinds = [
   "told out of order",
   "published out of order",
   "not published",
+  "counted wrongly",
   "dead letter",
   "answered wrongly",
   "not recovered",
@@ -96,6 +99,7 @@ export function verify(evidence: Evidence): Violation[] {
       violations.push({ kind: "never saved, but told", task, version, text: `${first.outcome}: ${first.type}` });
     }
   }
+  if (evidence.counted !== undefined) violations.push(...countedWrongly(evidence.counted, changes));
   violations.push(...toldOutOfOrder(handlings), ...publishedOutOfOrder(messages));
 
   for (const event of evidence.outbox) violations.push({ kind: "not published", text: event });
@@ -107,6 +111,18 @@ export function verify(evidence: Evidence): Violation[] {
     violations.push({ kind: "answered wrongly", version, text, ...(task !== undefined && { task }) });
   }
   return violations.sort((a, b) => violationKinds.indexOf(a.kind) - violationKinds.indexOf(b.kind));
+}
+
+function countedWrongly(counted: readonly Change[], changes: readonly Change[]): Violation[] {
+  const tell = (some: readonly Change[], others: readonly Change[], text: string) => {
+    const known = new Set(others.map(key));
+    const left = some.filter((change) => !known.has(key(change)));
+    return left.map((change): Violation => ({ kind: "counted wrongly", ...change, text }));
+  };
+  return [
+    ...tell(changes, counted, "the figures are without it"),
+    ...tell(counted, changes, "it's in the figures and was never made"),
+  ];
 }
 
 /** Every change that was made, by what the database has and, of deleted tasks, by what the load knows. */

@@ -371,6 +371,14 @@ describe("stack dev", () => {
         { type: "task_created", task_id: task.id, message: `NEW TASK: Water the plants (User: ${client.userId})` },
       ]);
 
+      const life = { created: 1, completed: 1, reopened: 0, deleted: 1, open: 0, overdue: 0 };
+      await waitFor("the figures of it", 60, async () => {
+        const { status, body } = await client.call("analyticsService", { path: "/stats" });
+        expect(status).toBe(200);
+        const stats = body as Record<string, unknown>;
+        return Object.entries(life).every(([figure, value]) => stats[figure] === value) ? true : undefined;
+      });
+
       const published = await eventLog(workspace, services.backend, client.userId);
       const handled = await eventLog(workspace, services.notificationService, client.userId);
       const ids = told.map(({ event_id }) => event_id).sort();

@@ -83,7 +83,7 @@ async function backendReplaced(before: Record<string, number>): Promise<void> {
   });
 }
 
-/** Creates a task through the load balancer and waits until the notification service has told of it. */
+/** Creates a task through the load balancer and waits until the notification service has told of it and it's in the figures. */
 async function followAnEvent(): Promise<void> {
   const client = await connect(stage.access, randomUUID());
   try {
@@ -92,6 +92,10 @@ async function followAnEvent(): Promise<void> {
     await waitFor("the notification", 60, async () => {
       const { body } = await client.call("notificationService", { path: "/notifications" });
       return (body as { message: string }[]).find(({ message }) => message.includes("Rehearse"));
+    });
+    await waitFor("the figures", 60, async () => {
+      const { body } = await client.call("analyticsService", { path: "/stats" });
+      return (body as { created?: number }).created === 1 ? true : undefined;
     });
   } finally {
     client.close();

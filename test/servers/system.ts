@@ -65,7 +65,8 @@ export type BackingServer = "postgres" | "kafka" | "valkey";
 
 /** The name of the backend's database. */
 export const database = "tasks";
-const analyticsDatabase = "analytics";
+/** The name of the analytics service's. */
+export const analyticsDatabase = "analytics";
 
 async function startApp(
   { name }: ServiceIdentity,

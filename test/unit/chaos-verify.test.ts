@@ -107,6 +107,15 @@ test("a run in which all went well has no violation", () => {
   expect(verify(evidence())).toEqual([]);
 });
 
+test("the figures are made of every change, and of nothing else", () => {
+  const counted = asked.map(({ task, version }) => ({ task, version }));
+  expect(verify(evidence({ counted }))).toEqual([]);
+  expect(found(evidence({ counted: [...without(counted, 1, 2), { task: 3, version: 1 }] }))).toEqual([
+    ["counted wrongly", 1, 2],
+    ["counted wrongly", 3, 1],
+  ]);
+});
+
 describe("what was acknowledged is in the database", () => {
   test("a task is missing", () => {
     expect(found(evidence({ tasks: [] }))).toEqual([["not saved", 1, 4]]);

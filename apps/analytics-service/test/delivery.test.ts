@@ -199,7 +199,7 @@ test("rebuilt from the topics' start as the README says, the figures are the sam
   try {
     // No consumer may be there. (On a cluster: `kubectl scale --replicas=0`.)
     await service.stop();
-    await daprd.stop();
+    await daprd.terminate();
     const { exitCode, output } = await runService(
       name,
       { ...environment, JWT_SECRET: "x".repeat(32) },

@@ -3,7 +3,7 @@
  */
 
 /** Dapr Component names (https://docs.dapr.io/operations/components/). */
-export const components = { pubsub: "kafka-pubsub", stateStore: "statestore" } as const;
+export const components = { pubsub: "kafka-pubsub", stateStore: "statestore", email: "email" } as const;
 
 /** A service: its Dapr app id, its Kubernetes name (Deployment, Service, container, `app` label) and its HTTP port. */
 export interface ServiceIdentity {

@@ -38,6 +38,8 @@ declare module "fastify" {
   interface FastifyContextConfig {
     /** Whether the handler itself logs what became of each request. */
     logsOutcome?: boolean;
+    /** Whether an answer goes on for as long as its client stays: how long that is says nothing of the service. */
+    isStream?: boolean;
   }
 }
 

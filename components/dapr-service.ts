@@ -20,6 +20,9 @@ export interface DaprServiceArgs {
   /** The keys of `todo-secrets` that it gets, each as an environment variable. */
   readonly secretVariables: readonly SecretVariable[];
 
+  /** Other environment variables. @default none */
+  readonly variables?: Readonly<Record<string, pulumi.Input<string>>>;
+
   /** The name of the Configuration that its sidecar takes. */
   readonly configuration: pulumi.Input<string>;
 
@@ -104,10 +107,13 @@ export class DaprService extends pulumi.ComponentResource {
                   name: identity.name,
                   image: args.image,
                   imagePullPolicy: "IfNotPresent",
-                  env: args.secretVariables.map((key) => ({
-                    name: key,
-                    valueFrom: { secretKeyRef: { name: secrets.todo.name, key } },
-                  })),
+                  env: [
+                    ...args.secretVariables.map((key) => ({
+                      name: key,
+                      valueFrom: { secretKeyRef: { name: secrets.todo.name, key } },
+                    })),
+                    ...Object.entries(args.variables ?? {}).map(([variable, value]) => ({ name: variable, value })),
+                  ],
                   ports: [{ name: "http", containerPort: identity.port }],
                   startupProbe: {
                     httpGet: { path: probes.liveness, port: "http" },

@@ -47,6 +47,8 @@ export const secrets = {
   redis: { name: "redis-credentials", keys: { host: "host", password: "password" } },
   /** The SASL user of Redpanda Cloud. */
   redpanda: { name: "redpanda-credentials", keys: { username: "username", password: "password" } },
+  /** The user of the mail server. */
+  smtp: { name: "smtp-credentials", keys: { user: "user", password: "password" } },
 } as const;
 
 /** HTTP paths that the kubelet probes. */

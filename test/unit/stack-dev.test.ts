@@ -24,8 +24,10 @@ test("is made of exactly these resources", () => {
     " > configuration: event-flow:dapr:Configuration",
     " > dapr: event-flow:dapr:ControlPlane",
     " > database: event-flow:database:Database",
+    " > email: event-flow:dapr:Component",
     " > front-door: event-flow:cluster:FrontDoor",
     " > images: event-flow:images:Images",
+    " > mail: event-flow:mail:Mail",
     " > monitoring: event-flow:monitoring:Monitoring",
     " > notification-service: event-flow:dapr:Service",
     " > pubsub: event-flow:dapr:Component",
@@ -50,6 +52,10 @@ test("is made of exactly these resources", () => {
     "database > database-server: event-flow:server:StatefulServer",
     "database-server > database-server-service: kubernetes:core/v1:Service",
     "database-server > database-server-set: kubernetes:apps/v1:StatefulSet",
+    "email > email-manifest: kubernetes:dapr.io/v1alpha1:Component",
+    "mail > mail-server: event-flow:server:StatefulServer",
+    "mail-server > mail-server-service: kubernetes:core/v1:Service",
+    "mail-server > mail-server-set: kubernetes:apps/v1:StatefulSet",
     "monitoring > monitoring-dashboards: kubernetes:core/v1:ConfigMap",
     "monitoring > monitoring-lag: event-flow:monitoring:LagExporter",
     "monitoring > monitoring-prometheus: kubernetes:core/v1:ConfigMap",
@@ -215,6 +221,24 @@ describe("Components", () => {
     });
   });
 
+  test("the notification service mails to MailDev", () => {
+    expect(dev.resource("email-manifest").inputs).toEqual({
+      apiVersion: "dapr.io/v1alpha1",
+      kind: "Component",
+      metadata: { name: components.email, namespace: "default" },
+      spec: {
+        type: "bindings.smtp",
+        version: "v1",
+        metadata: [
+          { name: "host", value: "maildev" },
+          { name: "port", value: "1025" },
+          { name: "emailFrom", value: "event-flow@example.com" },
+        ],
+      },
+      scopes: [services.notificationService.appId],
+    });
+  });
+
   test("sidecars try again without end what a handler wants again, and bound all else", () => {
     expect(dev.resource("resiliency-manifest").inputs).toEqual({
       apiVersion: "dapr.io/v1alpha1",
@@ -243,6 +267,8 @@ describe("Components", () => {
   test("wait for what they lead to", () => {
     expect(dev.resource("pubsub").dependsOn).toContain("broker-server-set");
     expect(dev.resource("statestore").dependsOn).toContain("state-store-server-set");
+    expect(dev.resource("email").dependsOn).toContain("mail-server-set");
+    expect(dev.resource("notification-service").dependsOn).toContain("email-manifest");
   });
 });
 
@@ -389,6 +415,31 @@ describe("servers in the cluster", () => {
     expect(template.metadata.annotations).toEqual({ "event-flow/made-of": revision });
   });
 
+  test("MailDev, with its page beside the port that takes mail", () => {
+    const { spec, container } = server("mail");
+    expect(spec).toMatchObject({ serviceName: "maildev", replicas: 1 });
+    expect(container).toMatchObject({
+      name: "maildev",
+      image: "maildev/maildev:3.0.0",
+      env: [
+        { name: "MAILDEV_SMTP_PORT", value: "1025" },
+        { name: "MAILDEV_WEB_PORT", value: "1080" },
+        { name: "MAILDEV_MAIL_DIRECTORY", value: "/var/lib/maildev" },
+        { name: "MAILDEV_MAX_EMAILS", value: "1000" },
+      ],
+      ports: [
+        { name: "server", containerPort: 1025 },
+        { name: "web", containerPort: 1080 },
+      ],
+    });
+    expect(dev.resource("mail-server-service").inputs["spec"]).toMatchObject({
+      ports: [
+        { name: "server", port: 1025, targetPort: "server" },
+        { name: "web", port: 1080, targetPort: "web" },
+      ],
+    });
+  });
+
   test("PostgreSQL, with a user and a database of the backend's own", () => {
     expect(server("database").container).toEqual({
       name: "postgres",
@@ -477,6 +528,7 @@ describe.each([
             "event-flow/revision-of-kafka-pubsub": revision,
             "event-flow/revision-of-resiliency": revision,
             "event-flow/revision-of-statestore": revision,
+            ...(key === "notificationService" ? { "event-flow/revision-of-email": revision } : {}),
           },
         },
         spec: {
@@ -496,10 +548,13 @@ describe.each([
               name,
               image: `${name}:test`,
               imagePullPolicy: "IfNotPresent",
-              env: variables.map((variable) => ({
-                name: variable,
-                valueFrom: { secretKeyRef: { name: secrets.todo.name, key: variable } },
-              })),
+              env: [
+                ...variables.map((variable) => ({
+                  name: variable,
+                  valueFrom: { secretKeyRef: { name: secrets.todo.name, key: variable } },
+                })),
+                ...(key === "notificationService" ? [{ name: "EMAIL", value: "on" }] : []),
+              ],
               ports: [{ name: "http", containerPort: port }],
               startupProbe: {
                 httpGet: { path: probes.liveness, port: "http" },

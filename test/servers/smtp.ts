@@ -7,6 +7,8 @@ export interface SmtpServer {
   readonly smtp: { readonly host: string; readonly port: number };
   /** The addressees of the mails that it took, in their order. */
   readonly taken: readonly string[];
+  /** Those mails, as they came. */
+  readonly mails: readonly string[];
   close(): Promise<void>;
 }
 
@@ -20,13 +22,17 @@ export interface SmtpAnswers {
 /** The least that takes mail (https://www.rfc-editor.org/rfc/rfc5321). */
 export async function startSmtpServer(answers: SmtpAnswers): Promise<SmtpServer> {
   const taken: string[] = [];
+  const mails: string[] = [];
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
     sockets.add(socket);
     socket.once("close", () => sockets.delete(socket));
     // One that gave up is no concern here.
     socket.on("error", () => socket.destroy());
-    void converse(socket, answers, taken);
+    void converse(socket, answers, (addressee, mail) => {
+      taken.push(addressee);
+      mails.push(mail);
+    });
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -35,6 +41,7 @@ export async function startSmtpServer(answers: SmtpAnswers): Promise<SmtpServer>
   return {
     smtp: { host: "127.0.0.1", port },
     taken,
+    mails,
     close: async () => {
       for (const socket of sockets) socket.destroy();
       server.close();
@@ -43,16 +50,24 @@ export async function startSmtpServer(answers: SmtpAnswers): Promise<SmtpServer>
   };
 }
 
-async function converse(socket: Socket, { to, took }: SmtpAnswers, taken: string[]): Promise<void> {
+async function converse(
+  socket: Socket,
+  { to, took }: SmtpAnswers,
+  take: (addressee: string, mail: string) => void,
+): Promise<void> {
   const say = (line: string) => socket.write(`${line}\r\n`);
   say("220 mail.example.com");
   let addressee = "";
   let inMail = false;
+  let mail = "";
   for await (const line of createInterface({ input: socket })) {
     if (inMail) {
-      if (line !== ".") continue;
+      if (line !== ".") {
+        mail += `${line}\n`;
+        continue;
+      }
       inMail = false;
-      taken.push(addressee);
+      take(addressee, mail);
       await took?.(addressee);
       say("250 Taken");
       continue;
@@ -63,6 +78,7 @@ async function converse(socket: Socket, { to, took }: SmtpAnswers, taken: string
       say(to?.(addressee) ?? "250 Known");
     } else if (command === "DATA") {
       inMail = true;
+      mail = "";
       say("354 Go on");
     } else if (command === "QUIT") {
       say("221 Bye");

@@ -330,7 +330,10 @@ test("an addressee that is refused for good is given up at once, one for now is 
     const [unknown = "", grey = "", well = ""] = users;
     expect(await settled(unknown, choosy)).toMatchObject({
       failed: [
-        { event_id: events[0]?.id, cause: expect.stringContaining("550 5.1.1 No such user: <the address>") as unknown },
+        {
+          event_id: events[0]?.id,
+          cause: expect.stringMatching(/550 "5\.1\.1 No such user: <the address>"$/) as unknown,
+        },
       ],
     });
     expect((await settled(well, choosy)).failed).toEqual([]);
@@ -343,6 +346,32 @@ test("an addressee that is refused for good is given up at once, one for now is 
     expect(shown).toContain(`${metrics.channelDelivered}{channel="email"} 2`);
   } finally {
     await choosy.stop();
+    await server.close();
+  }
+});
+
+test("only who dies between the mail server's yes and its noting makes a mail come twice, and the event's id tells", async () => {
+  const { user, address } = newUser();
+  let killed: Promise<void> | undefined;
+  const server = await startSmtpServer({ took: () => (killed ??= dying.service.kill()) });
+  const dying = await startReplica("notification-dying", server.smtp);
+  try {
+    await prefer(
+      user,
+      { email: address, channels: ["email"] },
+      `${dying.service.url}/api/${user}/notifications/preferences`,
+    );
+    await deliver(created(user), dying);
+    await waitFor("the service to be killed", 30, () => Promise.resolve(killed));
+    await killed;
+    await dying.restart();
+    await settled(user, dying);
+    expect(server.taken).toEqual([address, address]);
+    const [first, second] = server.mails.map((mail) => /event ([\w-]+)/.exec(mail)?.[1]);
+    expect(first).toBeDefined();
+    expect(second).toBe(first);
+  } finally {
+    await dying.stop();
     await server.close();
   }
 });

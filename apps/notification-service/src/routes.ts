@@ -146,6 +146,8 @@ export function notificationRoutes(scope: App, { dapr, streams, available }: Not
         .header("content-type", "text/event-stream")
         .header("cache-control", "no-store")
         .header("x-accel-buffering", "no")
+        // A connection that is kept after a stream that a stop ended would hold that up.
+        .header("connection", "close")
         .send(Readable.from(events, { objectMode: false }));
     },
   );

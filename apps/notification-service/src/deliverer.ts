@@ -3,7 +3,15 @@ import { metrics } from "@event-flow/events";
 import type { DaprClient } from "@event-flow/service";
 import type { FastifyBaseLogger } from "fastify";
 import { Counter, Gauge, type Registry } from "prom-client";
-import { ChannelAway, Refused, type Channel, type ChannelName, type Delivery, type FailedDelivery } from "./channel.ts";
+import {
+  ChannelAway,
+  Refused,
+  StoodStill,
+  type Channel,
+  type ChannelName,
+  type Delivery,
+  type FailedDelivery,
+} from "./channel.ts";
 import { changeDocument, readDocument, type Document, type Notification } from "./document.ts";
 import { noPreferences } from "./preferences.ts";
 import { beatMs, Register, type Left } from "./register.ts";
@@ -16,6 +24,9 @@ const pause = { firstMs: 1_000, oneMs: 300_000, channelMs: 30_000 };
 
 /** How long a delivery waits for a channel that is away. A user has no use for older news by mail. */
 const patienceMs = 24 * 3600_000;
+
+/** For how long it holds what was seen in a document: much less than the silence after which another takes over. */
+const currentMs = 5_000;
 
 /** How long a stop waits for what is being delivered: less than the service may take to stop. */
 const stopMs = 12_000;
@@ -198,6 +209,7 @@ export class Deliverer {
   async #deliver(channel: Channel, item: Item): Promise<Attempt> {
     const { userId, key } = item;
     if (item.outcome === undefined) {
+      const looked = performance.now();
       const { document } = await readDocument(this.#dapr, userId);
       const delivery = document.pending?.find((each) => keyOf(each) === key);
       // Another replica owns it by now, or has delivered it, or there were too many of them.
@@ -209,11 +221,17 @@ export class Deliverer {
       } else {
         const facts = { channel: channel.name, userId, eventId: notification.event_id };
         try {
-          await channel.deliver({ userId, notification, target, preferences });
+          await channel.deliver({
+            ...{ userId, notification, target, preferences },
+            confirm: () => {
+              if (performance.now() - looked > currentMs) throw new StoodStill("The process stood still");
+            },
+          });
           item.outcome = { is: "delivered" };
           this.#delivered.inc({ channel: channel.name });
           this.#log.info(facts, `Delivered by ${channel.name}`);
         } catch (error) {
+          if (error instanceof StoodStill) return { is: "again", afterMs: 0, cause: error.message };
           const failure = this.#judge(error, delivery);
           if (failure.is !== "failed") {
             this.#retried.inc({ channel: channel.name });

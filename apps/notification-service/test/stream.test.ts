@@ -79,7 +79,7 @@ async function open(
   });
   let text = "";
   const read = async () => {
-    for await (const chunk of response.body?.pipeThrough(new TextDecoderStream()) ?? []) text += String(chunk);
+    for await (const chunk of response.body?.pipeThrough(new TextDecoderStream()) ?? []) text += chunk;
   };
   const ended = read().catch(() => undefined);
   const events = () =>

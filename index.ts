@@ -2,7 +2,7 @@ import { components, secrets, services, subscribers } from "@event-flow/events";
 import { AppSecrets } from "./components/app-secrets.ts";
 import { Broker } from "./components/broker.ts";
 import { Cluster } from "./components/cluster.ts";
-import { DaprComponent, kafkaMetadata, redisMetadata } from "./components/dapr-component.ts";
+import { DaprComponent, kafkaMetadata, redisMetadata, smtpMetadata } from "./components/dapr-component.ts";
 import { DaprConfiguration } from "./components/dapr-configuration.ts";
 import { DaprResiliency } from "./components/dapr-resiliency.ts";
 import { DaprService } from "./components/dapr-service.ts";
@@ -10,6 +10,7 @@ import { DaprControlPlane, readCrds } from "./components/dapr.ts";
 import { Database } from "./components/database.ts";
 import { FrontDoor } from "./components/front-door.ts";
 import { Images } from "./components/images.ts";
+import { Mail } from "./components/mail.ts";
 import { Monitoring } from "./components/monitoring.ts";
 import { readSettings } from "./components/settings.ts";
 import { StateStore } from "./components/state-store.ts";
@@ -31,6 +32,7 @@ const dapr = new DaprControlPlane("dapr", { chart: settings.daprChart, crds, hig
 const { of: images } = new Images("images", { source: cluster.images });
 const broker = new Broker("broker", { site, namespace, image: images.backend }, inCluster);
 const stateStore = new StateStore("state-store", { site, namespace }, inCluster);
+const mail = new Mail("mail", { site, namespace }, inCluster);
 const database = new Database("database", { site, namespace }, inCluster);
 const appSecrets = new AppSecrets(
   "secrets",
@@ -69,6 +71,19 @@ const state = new DaprComponent(
   },
   { ...inCluster, dependsOn: [dapr, stateStore] },
 );
+const email =
+  mail.connection &&
+  new DaprComponent(
+    "email",
+    {
+      namespace,
+      componentName: components.email,
+      type: "bindings.smtp",
+      metadata: smtpMetadata(mail.connection),
+      scopes: [notificationService.appId],
+    },
+    { ...inCluster, dependsOn: [dapr, mail] },
+  );
 const resiliency = new DaprResiliency("resiliency", { namespace, scopes }, { ...inCluster, dependsOn: [dapr] });
 
 // A pod that starts before the injector is ready gets no sidecar, and a sidecar loads only the Components that it finds.
@@ -108,7 +123,28 @@ const backendService = new DaprService(
 );
 new DaprService(
   "notification-service",
-  { ...common, identity: notificationService, image: images.notificationService, secretVariables: [jwtSecret] },
+  {
+    ...common,
+    identity: notificationService,
+    image: images.notificationService,
+    secretVariables: [jwtSecret],
+    variables: { EMAIL: email === undefined ? "off" : "on" },
+    revisions: {
+      ...common.revisions,
+      ...(mail.revision === undefined ? {} : { [secrets.smtp.name]: mail.revision }),
+      ...(email === undefined ? {} : { [components.email]: email.revision }),
+    },
+  },
+  { ...withSidecar, dependsOn: [...withSidecar.dependsOn, ...(email === undefined ? [] : [email])] },
+);
+new DaprService(
+  "recurring-task-service",
+  {
+    ...withNextTask,
+    identity: recurringTaskService,
+    image: images.recurringTaskService,
+    secretVariables: [jwtSecret, nextTaskToken],
+  },
   withSidecar,
 );
 new DaprService(
@@ -120,16 +156,6 @@ new DaprService(
     secretVariables: [{ secret: secrets.analytics.name, key: secrets.analytics.keys.databaseUrl }, jwtSecret],
     revisions: { ...common.revisions, [secrets.analytics.name]: appSecrets.analyticsRevision },
     files: database.files,
-  },
-  withSidecar,
-);
-new DaprService(
-  "recurring-task-service",
-  {
-    ...withNextTask,
-    identity: recurringTaskService,
-    image: images.recurringTaskService,
-    secretVariables: [jwtSecret, nextTaskToken],
   },
   withSidecar,
 );

@@ -33,7 +33,7 @@ await main(async () => {
   // By the backend's port: who runs it twice has the logs of both.
   const logs = join(cacheDir, "logs", `try-${ports.backend}`);
   rmSync(logs, { recursive: true, force: true });
-  const system = await step("start the event flow", () => startSystem({ logs, ports }), logs);
+  const system = await step("start the event flow", () => startSystem({ logs, ports, mail: true }), logs);
   try {
     const urls = perService((service) => system.pods[service][0]?.app.url ?? "");
     await followOneEvent({
@@ -46,7 +46,9 @@ await main(async () => {
     const supervisor = new Supervisor(({ name, log }) => {
       say(`${name} ended; it is started again (log: ${log})`);
     });
-    for (const server of [system.postgres, system.kafka, system.valkey]) supervisor.watch(server);
+    const { postgres, kafka, valkey, maildev } = system;
+    for (const server of [postgres, kafka, valkey, ...(maildev === undefined ? [] : [maildev])])
+      supervisor.watch(server);
     for (const { app, daprd } of Object.values(system.pods).flat()) {
       supervisor.watch(app, `${app.url}${probes.liveness}`);
       supervisor.watch(daprd);
@@ -79,6 +81,7 @@ function describe(system: System, urls: Record<ServiceKey, string>, logs: string
     ["kafka", system.kafka.brokers],
     ["valkey", system.valkey.address],
     ["postgres", system.databaseUrl],
+    ["maildev (what is mailed)", system.maildev?.url ?? ""],
   ];
   for (const [part = "", address = ""] of rows) print(`${part.padEnd(28)} ${address}`);
   print(`
@@ -88,6 +91,12 @@ Each part's log is ${logs}/<part>.log. Create a task, and see what its user is t
   curl -H "Authorization: Bearer $token" -H 'Content-Type: application/json' \\
     -d '{"title":"Try it"}' ${urls.backend}/api/${user}/tasks
   curl -H "Authorization: Bearer $token" ${urls.notificationService}/api/${user}/notifications
+
+Have it mailed, or see it as it comes:
+
+  curl -X PUT -H "Authorization: Bearer $token" -H 'Content-Type: application/json' \\
+    -d '{"email":"me@example.com","channels":["email"]}' ${urls.notificationService}/api/${user}/notifications/preferences
+  curl -N -H "Authorization: Bearer $token" ${urls.notificationService}/api/${user}/notifications/stream
 
 Kill what you like: it is started again, and no event is lost. Ctrl-C ends it all.`);
 }

@@ -87,6 +87,35 @@ export function redisMetadata(connection: RedisConnection): MetadataItem[] {
   ];
 }
 
+/** How to reach a mail server. */
+export interface SmtpConnection {
+  readonly host: string;
+
+  /** By 465 it is spoken to by TLS; by another, TLS begins as soon as the server offers it (STARTTLS). */
+  readonly port: number;
+
+  /** Who the mail is from. */
+  readonly from: string;
+
+  /** Who the services are for it; `undefined` where it asks for nobody. */
+  readonly auth: { readonly user: SecretKey; readonly password: SecretKey } | undefined;
+}
+
+/** The metadata of `bindings.smtp` (https://docs.dapr.io/reference/components-reference/supported-bindings/smtp/). */
+export function smtpMetadata({ host, port, from, auth }: SmtpConnection): MetadataItem[] {
+  return [
+    { name: "host", value: host },
+    { name: "port", value: String(port) },
+    { name: "emailFrom", value: from },
+    ...(auth === undefined
+      ? []
+      : [
+          { name: "user", secretKeyRef: auth.user },
+          { name: "password", secretKeyRef: auth.password },
+        ]),
+  ];
+}
+
 export interface DaprComponentArgs {
   /** The namespace whose sidecars load the Component. */
   readonly namespace: pulumi.Input<string>;
@@ -95,7 +124,7 @@ export interface DaprComponentArgs {
   readonly componentName: string;
 
   /** What kind of Component it is. */
-  readonly type: "pubsub.kafka" | "state.redis";
+  readonly type: "pubsub.kafka" | "state.redis" | "bindings.smtp";
 
   /** How it is set up. */
   readonly metadata: readonly MetadataItem[];

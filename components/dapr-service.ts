@@ -23,6 +23,9 @@ export interface DaprServiceArgs {
   /** What it gets of secrets. */
   readonly secretVariables: readonly SecretVariable[];
 
+  /** Other environment variables. @default none */
+  readonly variables?: Readonly<Record<string, pulumi.Input<string>>>;
+
   /** The name of the Configuration that its sidecar takes. */
   readonly configuration: pulumi.Input<string>;
 
@@ -107,10 +110,13 @@ export class DaprService extends pulumi.ComponentResource {
                   name: identity.name,
                   image: args.image,
                   imagePullPolicy: "IfNotPresent",
-                  env: args.secretVariables.map(({ secret, key }) => ({
-                    name: key,
-                    valueFrom: { secretKeyRef: { name: secret, key } },
-                  })),
+                  env: [
+                    ...args.secretVariables.map(({ secret, key }) => ({
+                      name: key,
+                      valueFrom: { secretKeyRef: { name: secret, key } },
+                    })),
+                    ...Object.entries(args.variables ?? {}).map(([variable, value]) => ({ name: variable, value })),
+                  ],
                   ports: [{ name: "http", containerPort: identity.port }],
                   startupProbe: {
                     httpGet: { path: probes.liveness, port: "http" },

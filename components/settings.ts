@@ -72,8 +72,20 @@ export interface ProdSettings extends CommonSettings {
     readonly ca: string | undefined;
   };
 
+  /** How to reach a mail server; `undefined` without one, and then nobody gets e-mail. */
+  readonly smtp: SmtpSettings | undefined;
+
   /** Where the services' images come from. */
   readonly images: ProdImages;
+}
+
+export interface SmtpSettings {
+  readonly host: string;
+  readonly port: number;
+  /** Who the mail is from. */
+  readonly from: string;
+  /** Who to sign in as; `undefined` where the server asks for nobody. */
+  readonly auth: { readonly user: string; readonly password: pulumi.Output<string> } | undefined;
 }
 
 export type Nodes = z.infer<typeof nodes>;
@@ -101,6 +113,14 @@ const hostAndPort = z.string().regex(/^[\w.-]+:\d{1,5}$/);
 const brokerList = z.string().refine((list) => list.split(",").every((each) => hostAndPort.safeParse(each).success));
 const domainName = z.string().regex(/^([a-z0-9]([-a-z0-9]*[a-z0-9])?\.)+[a-z]{2,}$/);
 
+const hostName = z.string().regex(/^[\w-]+(\.[\w-]+)*$/);
+const portNumber = z
+  .string()
+  .regex(/^\d{1,5}$/)
+  .refine((digits) => Number(digits) >= 1 && Number(digits) <= 65_535);
+/** An address, or a name before it in angle brackets. */
+const sender = z.union([z.email(), z.string().regex(/^[^<>"\r\n]+ <[^<>\s@]+@[^<>\s@]+>$/)]);
+
 const namespaceName = z.string().regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/);
 
 /** The project's config namespace, which is also its name. */
@@ -126,6 +146,11 @@ const keys = {
   redpandaPassword: ["prod"],
   redpandaMechanism: ["prod"],
   redpandaCa: ["prod"],
+  smtpHost: ["prod"],
+  smtpPort: ["prod"],
+  smtpFrom: ["prod"],
+  smtpUser: ["prod"],
+  smtpPassword: ["prod"],
 } as const satisfies Record<string, readonly Environment[]>;
 
 type Key = keyof typeof keys;
@@ -225,6 +250,7 @@ function read(environment: Environment, reader: ConfigReader): Settings {
             "< <file>",
           ),
         },
+        smtp: reader.smtp(),
         namespace: reader.namespace(project),
         images: reader.object(
           "images",
@@ -355,6 +381,33 @@ class ConfigReader {
   /** A value that must be there and be kept encrypted. No message tells it. */
   secret(key: Key): pulumi.Output<string> {
     return this.#secret(`${project}:${key}`, this.#get(key));
+  }
+
+  /** How to reach a mail server, if one is named. */
+  smtp(): SmtpSettings | undefined {
+    if (this.#get("smtpHost") === undefined) {
+      for (const key of ["smtpPort", "smtpFrom", "smtpUser", "smtpPassword"] as const) {
+        if (this.#get(key) === undefined) continue;
+        this.problem(key, "is set without event-flow:smtpHost.", { do: "rm" });
+      }
+      return undefined;
+    }
+    const user = this.optional("smtpUser", name, "the name of the mail server's user");
+    const password = this.#get("smtpPassword");
+    if (user === undefined && password !== undefined) {
+      this.problem("smtpUser", "is missing; event-flow:smtpPassword is set.", { do: "set", value: "<value>" });
+    }
+    return {
+      host: this.text("smtpHost", hostName, "a mail server's name like smtp.example.com", undefined),
+      port: Number(this.text("smtpPort", portNumber, "a port, from 1 to 65535", "587")),
+      from: this.text(
+        "smtpFrom",
+        sender,
+        "an address, or a name with an address like Tasks <tasks@example.com>",
+        undefined,
+      ),
+      auth: user === undefined ? undefined : { user, password: this.secret("smtpPassword") },
+    };
   }
 
   /** DigitalOcean's API token, from where its provider takes it. */

@@ -23,6 +23,9 @@ export interface StatefulServerArgs {
   /** The port that it serves. */
   readonly port: number;
 
+  /** Others that it serves, by their names. @default none */
+  readonly morePorts?: Readonly<Record<string, number>>;
+
   /** The container's arguments. @default the image's own */
   readonly args?: readonly string[];
 
@@ -57,6 +60,7 @@ export class StatefulServer extends pulumi.ComponentResource {
     super("event-flow:server:StatefulServer", name, {}, opts);
 
     const { serverName, namespace, port, files } = args;
+    const ports = Object.entries({ server: port, ...args.morePorts });
     const labels = { app: serverName };
 
     // The name is written out rather than taken from the Service: each waits for the other to be ready, so neither may
@@ -93,7 +97,7 @@ export class StatefulServer extends pulumi.ComponentResource {
                   image: args.image,
                   ...(args.args === undefined ? {} : { args: [...args.args] }),
                   ...(args.env === undefined ? {} : { env: args.env }),
-                  ports: [{ name: "server", containerPort: port }],
+                  ports: ports.map(([portName, containerPort]) => ({ name: portName, containerPort })),
                   readinessProbe: {
                     ...(args.readyWhen === undefined
                       ? { tcpSocket: { port: "server" } }
@@ -135,7 +139,7 @@ export class StatefulServer extends pulumi.ComponentResource {
           clusterIP: "None",
           publishNotReadyAddresses: true,
           selector: labels,
-          ports: [{ name: "server", port, targetPort: "server" }],
+          ports: ports.map(([portName, each]) => ({ name: portName, port: each, targetPort: portName })),
         },
       },
       { parent: this },

@@ -18,4 +18,5 @@ export const images = {
   kafka: "apache/kafka:4.3.1",
   valkey: "valkey/valkey:8.1.4",
   postgres: "postgres:17.6-trixie",
+  maildev: "maildev/maildev:3.0.0",
 } as const;

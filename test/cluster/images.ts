@@ -60,10 +60,19 @@ function programImages(): ProgramImage[] {
 }
 
 /** Images made from a Dockerfile in `images/<folder>`, by the official image's name. */
-const serverImages: readonly { readonly folder: string; readonly image: string }[] = [
+const serverImages: readonly {
+  readonly folder: string;
+  readonly image: string;
+  readonly args?: Readonly<Record<string, string>>;
+}[] = [
   { folder: "postgres", image: official.postgres },
   { folder: "valkey", image: official.valkey },
   { folder: "kafka", image: official.kafka },
+  {
+    folder: "maildev",
+    image: official.maildev,
+    args: { NODE_IMAGE: nodeImage, MAILDEV_VERSION: official.maildev.split(":").at(-1) ?? "" },
+  },
 ];
 
 const dockerDir = join(cacheDir, "docker");
@@ -136,9 +145,14 @@ async function importRoot(root: Artifact, image: string, log: string, change: re
   writeFileSync(marker, "");
 }
 
+/** Makes the stand-in of the official Node image, unless the engine has it. */
+function importNode(log: string): Promise<void> {
+  return importRoot(nodeRoot, nodeImage, log, ['CMD ["node"]']);
+}
+
 /** All images that the cluster needs besides the services' own, in one archive `images.tar`. */
 function standInImages(): Artifact {
-  const inputs = [servers, tools.pause, tools.coredns, tools.daprd, tools.daprControlPlane];
+  const inputs = [servers, nodeRoot, tools.pause, tools.coredns, tools.daprd, tools.daprControlPlane];
   const names = [...programImages().map(({ image }) => image), ...serverImages.map(({ image }) => image)];
   return {
     name: "images",
@@ -148,8 +162,10 @@ function standInImages(): Artifact {
     build: (dir, log) =>
       withDocker(async (docker) => {
         await importRoot(servers, serversImage, log);
-        for (const { folder, image } of serverImages) {
-          await docker("build", "--network=host", "--tag", image, join(sources, folder));
+        await importNode(log);
+        for (const { folder, image, args = {} } of serverImages) {
+          const buildArgs = Object.entries(args).flatMap(([name, value]) => ["--build-arg", `${name}=${value}`]);
+          await docker("build", "--network=host", ...buildArgs, "--tag", image, join(sources, folder));
         }
         for (const { image, program, as, user } of programImages()) {
           const context = join(dir, "context");
@@ -175,7 +191,7 @@ function serviceArtifact(service: ServiceKey, tag: string, image: string): Artif
     recipe: [artifactDir(nodeRoot)],
     build: (dir, log) =>
       withDocker(async (docker) => {
-        await importRoot(nodeRoot, nodeImage, log, ['CMD ["node"]']);
+        await importNode(log);
         await docker(
           ...["build", "--network=host", "--build-arg", `SERVICE=${services[service].name}`],
           ...["--file", join(repositoryRoot, dockerfile), "--tag", image, repositoryRoot],

@@ -22,6 +22,7 @@ export type Manifest = z.infer<typeof manifestSchema>;
 /** An environment variable of a service. */
 const variableSchema = z.looseObject({
   name: z.string(),
+  value: z.string().optional(),
   valueFrom: z.looseObject({ secretKeyRef: secretKeySchema.optional() }).optional(),
 });
 
@@ -74,12 +75,12 @@ function secretValue(values: SecretValues, { name, key }: z.infer<typeof secretK
   return values[`${name}/${key}`];
 }
 
-/** The environment variables that a service's container gets from secrets. */
-export async function secretVariables(appId: string, values: SecretValues): Promise<Record<string, string>> {
+/** The environment variables that a service's container gets. */
+export async function podVariables(appId: string, values: SecretValues): Promise<Record<string, string>> {
   const variables = (await podOf(appId))?.spec.containers.flatMap(({ env }) => env) ?? [];
   return Object.fromEntries(
-    variables.flatMap(({ name, valueFrom }) => {
-      const value = valueFrom?.secretKeyRef && secretValue(values, valueFrom.secretKeyRef);
+    variables.flatMap(({ name, value: plain, valueFrom }) => {
+      const value = plain ?? (valueFrom?.secretKeyRef && secretValue(values, valueFrom.secretKeyRef));
       return value === undefined ? [] : [[name, value]];
     }),
   );
@@ -91,6 +92,8 @@ export interface Backing {
   readonly brokers?: string | undefined;
   /** Valkey's address and password. */
   readonly valkey?: { readonly address: string; readonly password: string } | undefined;
+  /** Where mail is taken. */
+  readonly smtp?: { readonly host: string; readonly port: number } | undefined;
 }
 
 /**
@@ -98,13 +101,18 @@ export interface Backing {
  * and with the values of secrets, which in a cluster Dapr's operator puts in. An app that is none of the stack's gets what is
  * scoped to those.
  */
-export async function localManifests({ brokers, valkey }: Backing): Promise<readonly Manifest[]> {
+export async function localManifests({ brokers, valkey, smtp }: Backing): Promise<readonly Manifest[]> {
   const values: SecretValues = {
     [`${secrets.redis.name}/${secrets.redis.keys.host}`]: valkey?.address,
     [`${secrets.redis.name}/${secrets.redis.keys.password}`]: valkey?.password,
   };
+  const addresses: Readonly<Record<string, string | undefined>> = {
+    brokers,
+    host: smtp?.host,
+    port: smtp && String(smtp.port),
+  };
   const localItem = (item: z.infer<typeof metadataItemSchema>) => {
-    if ("value" in item) return item.name === "brokers" ? { name: item.name, value: brokers } : item;
+    if ("value" in item) return item.name in addresses ? { name: item.name, value: addresses[item.name] } : item;
     return { name: item.name, value: secretValue(values, item.secretKeyRef) };
   };
   return (await emittedForSidecars()).manifests.flatMap((manifest) => {

@@ -5,7 +5,8 @@ import { waitFor } from "../tools/progress.ts";
 import { clockFrom, withClock } from "./clock.ts";
 import { startDaprd, type Daprd } from "./daprd.ts";
 import { type Kafka, startKafka } from "./kafka.ts";
-import { type Backing, secretVariables, type SecretValues } from "./manifests.ts";
+import { type MailDev, startMailDev } from "./maildev.ts";
+import { type Backing, podVariables, type SecretValues } from "./manifests.ts";
 import { freePort } from "./ports.ts";
 import { createDatabase, type Postgres, startPostgres } from "./postgres.ts";
 import { type Server, serverDir, startServer } from "./process.ts";
@@ -31,6 +32,8 @@ export interface System {
   readonly postgres: Postgres;
   readonly kafka: Kafka;
   readonly valkey: Valkey;
+  /** What takes mail, if the system has it. */
+  readonly maildev: MailDev | undefined;
   readonly databaseUrl: string;
   readonly pods: Readonly<Record<ServiceKey, Pod[]>>;
   /** Starts one more replica of a service. */
@@ -50,6 +53,8 @@ export interface SystemOptions {
   readonly ports?: Partial<Record<ServiceKey, number>>;
   /** Whether its sidecars show metrics. */
   readonly metrics?: boolean;
+  /** Whether there is something that takes mail. @default there isn't, and no channel for e-mail */
+  readonly mail?: boolean;
   /** Whether it's there to be measured: with a database that waits for its disk, and a broker that is compiled thoroughly. */
   readonly measured?: boolean;
   /** Between the parts: what is to be told as the address of one instead of its own. */
@@ -124,7 +129,11 @@ export async function startPod(
       port,
       clock,
       log: log?.(identity.name),
-      env: { ...(await secretVariables(identity.appId, secretValues)), DAPR_HTTP_PORT: String(httpPort) },
+      env: {
+        ...(await podVariables(identity.appId, secretValues)),
+        ...(backing.smtp === undefined ? { EMAIL: "off" } : {}),
+        DAPR_HTTP_PORT: String(httpPort),
+      },
     }),
     startDaprd({
       ...backing,
@@ -163,10 +172,11 @@ export async function startSystem(options: SystemOptions = {}): Promise<System> 
   try {
     const kafkaPort = await freePort();
     const advertised = await via("kafka", kafkaPort);
-    const [postgres, kafka, valkey] = await Promise.all([
+    const [postgres, kafka, valkey, maildev] = await Promise.all([
       keep(startPostgres({ ...log("postgres"), durable: measured, ownClock: clock !== undefined })),
       keep(startKafka({ ...log("kafka"), measured, port: kafkaPort, advertised, disk: options.brokerDisk })),
       keep(startValkey(log("valkey"))),
+      options.mail === true ? keep(startMailDev(log("maildev"))) : undefined,
     ]);
     await createDatabase(postgres.port, database);
     await createDatabase(postgres.port, analyticsDatabase);
@@ -175,6 +185,7 @@ export async function startSystem(options: SystemOptions = {}): Promise<System> 
     const backing: Backing = {
       brokers: `127.0.0.1:${advertised}`,
       valkey: { address: `127.0.0.1:${await via("valkey", valkey.port)}`, password: valkey.password },
+      smtp: maildev?.smtp,
     };
     const { todo, nextTask, analytics } = secrets;
     const secretValues: SecretValues = {
@@ -210,7 +221,7 @@ export async function startSystem(options: SystemOptions = {}): Promise<System> 
       }),
     );
     await ready();
-    return { postgres, kafka, valkey, databaseUrl, pods, add, ready, stop };
+    return { postgres, kafka, valkey, maildev, databaseUrl, pods, add, ready, stop };
   } catch (error) {
     await stop();
     throw error;

@@ -187,7 +187,7 @@ describe("a bad value is told with its key, what is allowed, and the command tha
     expect(problems({ ...minimal, "event-flow:replicas": "3" })).toBe(
       "  event-flow:replicas is not a key of this project. Its keys: environment, namespace, daprChart, images, " +
         "kubeContext, kubeconfig, broker, region, nodes, domain, redpandaBrokers, redpandaUsername, redpandaPassword, " +
-        "redpandaMechanism, redpandaCa.\n" +
+        "redpandaMechanism, redpandaCa, smtpHost, smtpPort, smtpFrom, smtpUser, smtpPassword.\n" +
         "    pulumi config rm event-flow:replicas --stack dev",
     );
   });
@@ -248,6 +248,7 @@ describe("stack prod", () => {
       region: "fra1",
       nodes: { size: "s-2vcpu-4gb", min: 3, max: 5 },
       domain: undefined,
+      smtp: undefined,
       namespace: "event-flow",
       images: { from: "registry" },
       daprChart: { from: "directory", path: fixture("dapr-chart") },
@@ -279,6 +280,47 @@ describe("stack prod", () => {
         "  event-flow:redpandaPassword is missing.\n" +
           "    pulumi config set --secret event-flow:redpandaPassword --stack prod",
       ].join("\n\n"),
+    );
+  });
+
+  test("takes a mail server, with a user or without", async () => {
+    const more = { "event-flow:smtpHost": "smtp.example.com", "event-flow:smtpFrom": "tasks@example.com" };
+    const without = parse({ ...prodConfig, ...more }, { stack: "prod", isSecret });
+    expect(without).toMatchObject({
+      smtp: { host: "smtp.example.com", port: 587, from: "tasks@example.com", auth: undefined },
+    });
+    const withUser = parse(
+      { ...prodConfig, ...more, "event-flow:smtpUser": "tasks", "event-flow:smtpPassword": "<smtp-password>" },
+      { stack: "prod", isSecret: () => true },
+    );
+    if (withUser.environment !== "prod" || withUser.smtp?.auth === undefined) expect.unreachable();
+    expect(withUser.smtp.auth.user).toBe("tasks");
+    expect(await pulumi.isSecret(withUser.smtp.auth.password)).toBe(true);
+    expect(await unwrap(withUser.smtp.auth.password)).toBe("<smtp-password>");
+  });
+
+  test("half a mail server is refused", () => {
+    expect(
+      prodProblems({ ...prodConfig, "event-flow:smtpPort": "2525", "event-flow:smtpPassword": "<smtp-password>" }),
+    ).toBe(
+      "  event-flow:smtpPort is set without event-flow:smtpHost.\n" +
+        "    pulumi config rm event-flow:smtpPort --stack prod\n\n" +
+        "  event-flow:smtpPassword is set without event-flow:smtpHost.\n" +
+        "    pulumi config rm event-flow:smtpPassword --stack prod",
+    );
+    expect(prodProblems({ ...prodConfig, "event-flow:smtpHost": "smtp.example.com" })).toBe(
+      "  event-flow:smtpFrom is missing; allowed: an address, or a name with an address like Tasks <tasks@example.com>.\n" +
+        "    pulumi config set event-flow:smtpFrom <value> --stack prod",
+    );
+    const named = { ...prodConfig, "event-flow:smtpHost": "smtp.example.com", "event-flow:smtpFrom": "a@example.com" };
+    expect(prodProblems({ ...named, "event-flow:smtpUser": "tasks" })).toBe(
+      "  event-flow:smtpPassword is missing.\n" + "    pulumi config set --secret event-flow:smtpPassword --stack prod",
+    );
+    expect(prodProblems({ ...named, "event-flow:smtpPort": "0", "event-flow:smtpPassword": "<smtp-password>" })).toBe(
+      "  event-flow:smtpUser is missing; event-flow:smtpPassword is set.\n" +
+        "    pulumi config set event-flow:smtpUser <value> --stack prod\n\n" +
+        '  event-flow:smtpPort is "0"; allowed: a port, from 1 to 65535.\n' +
+        "    pulumi config set event-flow:smtpPort 587 --stack prod",
     );
   });
 

@@ -25,8 +25,10 @@ test("is made of exactly these resources", () => {
     " > configuration: event-flow:dapr:Configuration",
     " > dapr: event-flow:dapr:ControlPlane",
     " > database: event-flow:database:Database",
+    " > email: event-flow:dapr:Component",
     " > front-door: event-flow:cluster:FrontDoor",
     " > images: event-flow:images:Images",
+    " > mail: event-flow:mail:Mail",
     " > monitoring: event-flow:monitoring:Monitoring",
     " > notification-service: event-flow:dapr:Service",
     " > pubsub: event-flow:dapr:Component",
@@ -60,6 +62,10 @@ test("is made of exactly these resources", () => {
     "database-analytics-credentials > database-analytics-credentials-secret: kubernetes:core/v1:Secret",
     "database-server > database-server-service: kubernetes:core/v1:Service",
     "database-server > database-server-set: kubernetes:apps/v1:StatefulSet",
+    "email > email-manifest: kubernetes:dapr.io/v1alpha1:Component",
+    "mail > mail-server: event-flow:server:StatefulServer",
+    "mail-server > mail-server-service: kubernetes:core/v1:Service",
+    "mail-server > mail-server-set: kubernetes:apps/v1:StatefulSet",
     "monitoring > monitoring-dashboards: kubernetes:core/v1:ConfigMap",
     "monitoring > monitoring-lag: event-flow:monitoring:LagExporter",
     "monitoring > monitoring-prometheus: kubernetes:core/v1:ConfigMap",
@@ -238,6 +244,24 @@ describe("Components", () => {
     });
   });
 
+  test("the notification service mails to MailDev", () => {
+    expect(dev.resource("email-manifest").inputs).toEqual({
+      apiVersion: "dapr.io/v1alpha1",
+      kind: "Component",
+      metadata: { name: components.email, namespace: "default" },
+      spec: {
+        type: "bindings.smtp",
+        version: "v1",
+        metadata: [
+          { name: "host", value: "maildev" },
+          { name: "port", value: "1025" },
+          { name: "emailFrom", value: "event-flow@example.com" },
+        ],
+      },
+      scopes: [services.notificationService.appId],
+    });
+  });
+
   test("sidecars try again without end what a handler wants again, and bound all else", () => {
     expect(dev.resource("resiliency-manifest").inputs).toEqual({
       apiVersion: "dapr.io/v1alpha1",
@@ -267,6 +291,8 @@ describe("Components", () => {
   test("wait for what they lead to", () => {
     expect(dev.resource("pubsub").dependsOn).toContain("broker-server-set");
     expect(dev.resource("statestore").dependsOn).toContain("state-store-server-set");
+    expect(dev.resource("email").dependsOn).toContain("mail-server-set");
+    expect(dev.resource("notification-service").dependsOn).toContain("email-manifest");
   });
 });
 
@@ -423,6 +449,31 @@ describe("servers in the cluster", () => {
     expect(template.metadata.annotations).toEqual({ "event-flow/made-of": revision });
   });
 
+  test("MailDev, with its page beside the port that takes mail", () => {
+    const { spec, container } = server("mail");
+    expect(spec).toMatchObject({ serviceName: "maildev", replicas: 1 });
+    expect(container).toMatchObject({
+      name: "maildev",
+      image: "maildev/maildev:3.0.0",
+      env: [
+        { name: "MAILDEV_SMTP_PORT", value: "1025" },
+        { name: "MAILDEV_WEB_PORT", value: "1080" },
+        { name: "MAILDEV_MAIL_DIRECTORY", value: "/var/lib/maildev" },
+        { name: "MAILDEV_MAX_EMAILS", value: "1000" },
+      ],
+      ports: [
+        { name: "server", containerPort: 1025 },
+        { name: "web", containerPort: 1080 },
+      ],
+    });
+    expect(dev.resource("mail-server-service").inputs["spec"]).toMatchObject({
+      ports: [
+        { name: "server", port: 1025, targetPort: "server" },
+        { name: "web", port: 1080, targetPort: "web" },
+      ],
+    });
+  });
+
   test("PostgreSQL, with a user and a database of the backend's own", () => {
     expect(server("database").container).toEqual({
       name: "postgres",
@@ -496,7 +547,11 @@ describe.each([
     },
     revisions: { "event-flow/revision-of-next-task-token": revision },
   },
-  { key: "notificationService", variables: { JWT_SECRET: secrets.todo.name }, revisions: {} },
+  {
+    key: "notificationService",
+    variables: { JWT_SECRET: secrets.todo.name },
+    revisions: { "event-flow/revision-of-email": revision },
+  },
   {
     key: "recurringTaskService",
     variables: { JWT_SECRET: secrets.todo.name, NEXT_TASK_TOKEN: secrets.nextTask.name },
@@ -568,10 +623,13 @@ describe.each([
               name,
               image: `${name}:test`,
               imagePullPolicy: "IfNotPresent",
-              env: Object.entries(variables).map(([variable, secret]) => ({
-                name: variable,
-                valueFrom: { secretKeyRef: { name: secret, key: variable } },
-              })),
+              env: [
+                ...Object.entries(variables).map(([variable, secret]) => ({
+                  name: variable,
+                  valueFrom: { secretKeyRef: { name: secret, key: variable } },
+                })),
+                ...(key === "notificationService" ? [{ name: "EMAIL", value: "on" }] : []),
+              ],
               ports: [{ name: "http", containerPort: port }],
               startupProbe: {
                 httpGet: { path: probes.liveness, port: "http" },

@@ -23,6 +23,7 @@ test("is made of what dev is made of, but for this", () => {
     ...[...inProd].filter((each) => !inDev.has(each)).map((each) => `prod  ${each}`),
   ];
   expect(difference.sort()).toEqual([
+    "dev    > email: event-flow:dapr:Component",
     "dev   broker > broker-server: event-flow:server:StatefulServer",
     "dev   broker-server > broker-server-service: kubernetes:core/v1:Service",
     "dev   broker-server > broker-server-set: kubernetes:apps/v1:StatefulSet",
@@ -36,6 +37,10 @@ test("is made of what dev is made of, but for this", () => {
     "dev   database-analytics-credentials > database-analytics-credentials-secret: kubernetes:core/v1:Secret",
     "dev   database-server > database-server-service: kubernetes:core/v1:Service",
     "dev   database-server > database-server-set: kubernetes:apps/v1:StatefulSet",
+    "dev   email > email-manifest: kubernetes:dapr.io/v1alpha1:Component",
+    "dev   mail > mail-server: event-flow:server:StatefulServer",
+    "dev   mail-server > mail-server-service: kubernetes:core/v1:Service",
+    "dev   mail-server > mail-server-set: kubernetes:apps/v1:StatefulSet",
     "dev   state-store > state-store-configuration: event-flow:secrets:VersionedSecret",
     "dev   state-store > state-store-password: random:index/randomPassword:RandomPassword",
     "dev   state-store > state-store-server: event-flow:server:StatefulServer",
@@ -129,6 +134,7 @@ test("what both are made of differs in this", () => {
     monitoring-lag-deployment.spec.template.spec.containers.0.env.4: – → {"name":"SASL_PASSWORD","valueFrom":{"secretKeyRef":{"key":"password","name":"redpanda-credentials"}}}
     monitoring-lag-deployment.spec.template.spec.containers.0.env.5: – → {"name":"SASL_MECHANISM","value":"SCRAM-SHA-256"}
     notification-service-deployment.spec.replicas: 1 → 2
+    notification-service-deployment.spec.template.spec.containers.0.env.1.value: "on" → "off"
     notification-service-deployment.spec.template.spec.topologySpreadConstraints: – → [{"labelSelector":{"matchLabels":{"app":"notification-service"}},"matchLabelKeys":["pod-template-hash"],"maxSkew":1,"topologyKey":"kubernetes.io/hostname","whenUnsatisfiable":"ScheduleAnyway"}]
     pubsub-manifest.spec.metadata.0.value: "redpanda:9092" → "seed-1.example.com:9092,seed-2.example.com:9092"
     pubsub-manifest.spec.metadata.10: – → {"name":"saslMechanism","value":"SHA-256"}
@@ -406,6 +412,47 @@ describe("with other settings", () => {
         { name: "caCert", value: ca },
       ]),
     );
+  });
+
+  test("a mail server is told to Dapr, and its password by a secret only", async () => {
+    const more = {
+      "event-flow:smtpHost": "smtp.example.com",
+      "event-flow:smtpPort": "2525",
+      "event-flow:smtpFrom": "Tasks <tasks@example.com>",
+      "event-flow:smtpUser": "tasks",
+      "event-flow:smtpPassword": "<smtp-password>",
+    };
+    const { resource, resources, outputs } = await runProgram({ ...prodConfig, ...more }, "prod", [
+      ...prodSecrets,
+      "event-flow:smtpPassword",
+    ]);
+    expect(resource("email-manifest").inputs).toMatchObject({
+      spec: {
+        type: "bindings.smtp",
+        metadata: [
+          { name: "host", value: "smtp.example.com" },
+          { name: "port", value: "2525" },
+          { name: "emailFrom", value: "Tasks <tasks@example.com>" },
+          { name: "user", secretKeyRef: { name: secrets.smtp.name, key: secrets.smtp.keys.user } },
+          { name: "password", secretKeyRef: { name: secrets.smtp.name, key: secrets.smtp.keys.password } },
+        ],
+      },
+    });
+    expect(resource("mail-credentials-secret").inputs["stringData"]).toEqual(
+      new Secret({ user: "tasks", password: "<smtp-password>" }),
+    );
+    expect(JSON.stringify([resources, outputs])).not.toContain("<smtp-password>");
+    expect(resource("notification-service-deployment").inputs["spec"]).toMatchObject({
+      template: {
+        metadata: {
+          annotations: {
+            "event-flow/revision-of-email": expect.stringMatching(/./) as unknown,
+            "event-flow/revision-of-smtp-credentials": expect.stringMatching(/./) as unknown,
+          },
+        },
+        spec: { containers: [{ env: [{ name: "JWT_SECRET" }, { name: "EMAIL", value: "on" }] }] },
+      },
+    });
   });
 
   test("images that are there already need no registry", async () => {

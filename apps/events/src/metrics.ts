@@ -12,6 +12,10 @@ export const metrics = {
   handled: "event_flow_events_handled_total",
   retried: "event_flow_events_retried_total",
   deadLettered: "event_flow_events_dead_lettered_total",
+  channelDelivered: "event_flow_channel_delivered_total",
+  channelRetried: "event_flow_channel_retried_total",
+  channelFailed: "event_flow_channel_failed_total",
+  channelWaiting: "event_flow_channel_waiting",
   endToEnd: "event_flow_event_end_to_end_seconds",
   /** These three by the names that the usual exporter has for them (https://github.com/danielqsj/kafka_exporter). */
   brokers: "kafka_brokers",

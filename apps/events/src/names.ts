@@ -3,7 +3,7 @@
  */
 
 /** Dapr Component names (https://docs.dapr.io/operations/components/). */
-export const components = { pubsub: "kafka-pubsub", stateStore: "statestore" } as const;
+export const components = { pubsub: "kafka-pubsub", stateStore: "statestore", email: "email" } as const;
 
 /** A service: its Dapr app id, its Kubernetes name (Deployment, Service, container, `app` label) and its HTTP port. */
 export interface ServiceIdentity {
@@ -53,6 +53,8 @@ export const secrets = {
   redis: { name: "redis-credentials", keys: { host: "host", password: "password" } },
   /** The SASL user of Redpanda Cloud. */
   redpanda: { name: "redpanda-credentials", keys: { username: "username", password: "password" } },
+  /** The user of the mail server. */
+  smtp: { name: "smtp-credentials", keys: { user: "user", password: "password" } },
 } as const;
 
 /** HTTP paths that the kubelet probes. */

@@ -44,6 +44,13 @@ export interface Refusal {
   readonly error: DaprError;
 }
 
+/** What an output binding is to do (https://docs.dapr.io/reference/api/bindings_api/). */
+export interface BindingCall {
+  readonly operation: string;
+  readonly data: string;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
 interface Options {
   readonly port: number;
   /** The token that the sidecar expects when `dapr.io/api-token-secret` is set. */
@@ -190,6 +197,23 @@ export class DaprClient {
     });
   }
 
+  /**
+   * Has an output binding do something. May take longer than other calls: what is given up is done nonetheless, and done
+   * twice when it is tried again.
+   */
+  async invokeBinding(binding: string, call: BindingCall, timeout = 60_000): Promise<void> {
+    await this.#call(
+      `invoke ${binding}`,
+      {
+        method: "POST",
+        path: `/v1.0/bindings/${binding}`,
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify(call),
+      },
+      timeout,
+    );
+  }
+
   /** Resolves if the sidecar can be called: its Components are loaded (it may still wait for the app's own port). */
   async checkOutbound(): Promise<void> {
     await this.#call("report its health", { method: "GET", path: "/v1.0/healthz/outbound" });
@@ -199,26 +223,26 @@ export class DaprClient {
     await this.#pool.close();
   }
 
-  async #call(operation: string, options: CallOptions): Promise<Answer> {
-    const answer = await this.#request(operation, options);
+  async #call(operation: string, options: CallOptions, timeout?: number): Promise<Answer> {
+    const answer = await this.#request(operation, options, timeout);
     if (answer.status < 200 || answer.status > 299) {
       throw failure(operation, answer);
     }
     return answer;
   }
 
-  async #request(operation: string, { headers, ...options }: CallOptions): Promise<Answer> {
+  async #request(operation: string, { headers, ...options }: CallOptions, timeout = this.#timeout): Promise<Answer> {
     try {
       const response = await this.#pool.request({
         ...options,
         headers: { ...this.#headers, ...headers },
-        signal: AbortSignal.timeout(this.#timeout),
+        signal: AbortSignal.timeout(timeout),
       });
       const text = await response.body.text();
       const { etag } = response.headers;
       return { status: response.statusCode, etag: typeof etag === "string" ? etag : undefined, text };
     } catch (error) {
-      throw new DaprError(operation, transportReason(error, this.#timeout), { cause: error });
+      throw new DaprError(operation, transportReason(error, timeout), { cause: error });
     }
   }
 }

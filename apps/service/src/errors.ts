@@ -32,6 +32,7 @@ const errors = {
   401: errorSchema.describe("No valid bearer token"),
   403: errorSchema.describe("The token is another user's"),
   404: errorSchema.describe("There is no such resource"),
+  429: errorSchema.describe("Too many at once"),
   503: errorSchema.describe("A backing service cannot be reached; try again later"),
 };
 

@@ -27,6 +27,10 @@ export function showMetrics(app: FastifyInstance): void {
     registers: [register],
   });
   app.addHook("onResponse", (request, reply, done) => {
+    if (request.routeOptions.config.isStream === true) {
+      done();
+      return;
+    }
     // The route's template, not the path: a path has a user's id in it.
     const route = request.routeOptions.url ?? "none";
     durations.observe({ method: request.method, route, status_code: reply.statusCode }, reply.elapsedTime / 1_000);

@@ -63,6 +63,8 @@ export async function createSubscriber(options: SubscriberOptions): Promise<App>
     readiness: { sidecar: () => dapr.checkOutbound(), ...options.readiness?.(dapr) },
   });
 
+  // Before those of the routes, as the last of these hooks is the first to run: they may still need it.
+  app.addHook("onClose", () => dapr.close());
   await app.register((scope, _options, done) => {
     routes?.(scope, dapr);
     done();
@@ -77,6 +79,5 @@ export async function createSubscriber(options: SubscriberOptions): Promise<App>
     });
     done();
   });
-  app.addHook("onClose", () => dapr.close());
   return app;
 }

@@ -14,7 +14,7 @@ import { Monitoring } from "./components/monitoring.ts";
 import { readSettings } from "./components/settings.ts";
 import { StateStore } from "./components/state-store.ts";
 
-const { backend, notificationService, recurringTaskService } = services;
+const { backend, notificationService, recurringTaskService, analyticsService } = services;
 const scopes = Object.values(services).map(({ appId }) => appId);
 
 // Whatever is wrong with the config is said here, before anything is made.
@@ -32,7 +32,11 @@ const { of: images } = new Images("images", { source: cluster.images });
 const broker = new Broker("broker", { site, namespace, image: images.backend }, inCluster);
 const stateStore = new StateStore("state-store", { site, namespace }, inCluster);
 const database = new Database("database", { site, namespace }, inCluster);
-const appSecrets = new AppSecrets("secrets", { namespace, databaseUrl: database.url }, inCluster);
+const appSecrets = new AppSecrets(
+  "secrets",
+  { namespace, databaseUrl: database.url, analyticsUrl: database.analyticsUrl },
+  inCluster,
+);
 const { connection, revision } = broker;
 new Monitoring(
   "monitoring",
@@ -82,6 +86,9 @@ const common = {
   },
   highlyAvailable,
 };
+const databaseUrl = { secret: secrets.todo.name, key: secrets.todo.keys.databaseUrl };
+const jwtSecret = { secret: secrets.todo.name, key: secrets.todo.keys.jwtSecret };
+const nextTaskToken = { secret: secrets.nextTask.name, key: secrets.nextTask.keys.token };
 // Those two that know each other by it.
 const withNextTask = {
   ...common,
@@ -93,7 +100,7 @@ const backendService = new DaprService(
     ...withNextTask,
     identity: backend,
     image: images.backend,
-    secretVariables: ["DATABASE_URL", "JWT_SECRET", "NEXT_TASK_TOKEN"],
+    secretVariables: [databaseUrl, jwtSecret, nextTaskToken],
     files: database.files,
     loadBalancer: frontDoor.loadBalancer,
   },
@@ -101,7 +108,19 @@ const backendService = new DaprService(
 );
 new DaprService(
   "notification-service",
-  { ...common, identity: notificationService, image: images.notificationService, secretVariables: ["JWT_SECRET"] },
+  { ...common, identity: notificationService, image: images.notificationService, secretVariables: [jwtSecret] },
+  withSidecar,
+);
+new DaprService(
+  "analytics-service",
+  {
+    ...common,
+    identity: analyticsService,
+    image: images.analyticsService,
+    secretVariables: [{ secret: secrets.analytics.name, key: secrets.analytics.keys.databaseUrl }, jwtSecret],
+    revisions: { ...common.revisions, [secrets.analytics.name]: appSecrets.analyticsRevision },
+    files: database.files,
+  },
   withSidecar,
 );
 new DaprService(
@@ -110,7 +129,7 @@ new DaprService(
     ...withNextTask,
     identity: recurringTaskService,
     image: images.recurringTaskService,
-    secretVariables: ["JWT_SECRET", "NEXT_TASK_TOKEN"],
+    secretVariables: [jwtSecret, nextTaskToken],
   },
   withSidecar,
 );

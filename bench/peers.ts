@@ -1,6 +1,8 @@
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { components, probes, topic } from "@event-flow/events";
+import { loadOnly } from "@event-flow/service";
+import { execa } from "execa";
 import { type Daprd, startDaprd } from "../test/servers/daprd.ts";
 import { eventOf } from "../test/servers/events.ts";
 import { freePort } from "../test/servers/ports.ts";
@@ -89,6 +91,16 @@ const notificationService = {
   },
 };
 
+const inRequestBackend = nodeCommand(join(peers, "in-request", "server.ts"));
+
+/** Has Node compile the services once, as the build of their images does: otherwise the first turn alone had that to do. */
+export async function compileServices(): Promise<void> {
+  for (const command of [serviceCommand("backend"), serviceCommand("notification-service"), inRequestBackend]) {
+    const [program, ...args] = [...command, loadOnly];
+    await execa(program, args);
+  }
+}
+
 const programs: Readonly<Record<PeerName, Programs>> = {
   "event-flow": {
     backend: (_port, url) => ({
@@ -100,7 +112,7 @@ const programs: Readonly<Record<PeerName, Programs>> = {
   },
   "in-request": {
     backend: (_port, url) => ({
-      command: nodeCommand(join(peers, "in-request", "server.ts")),
+      command: inRequestBackend,
       env: { DATABASE_URL: url },
       ready: probes.readiness,
     }),

@@ -4,7 +4,7 @@ import { say, step } from "../test/tools/progress.ts";
 import { servers } from "../test/tools/root-filesystems.ts";
 import { measureKafka } from "./kafka-limit.ts";
 import { describeMachine, describeVersions } from "./machine.ts";
-import type { PeerName } from "./peers.ts";
+import { compileServices, type PeerName } from "./peers.ts";
 import { fullPlan, quickPlan } from "./plan.ts";
 import { profileServices } from "./profile.ts";
 import { recipePackages } from "./python.ts";
@@ -29,6 +29,7 @@ export interface BenchOptions {
 export async function runBench({ quick, profile, seed }: BenchOptions): Promise<Results> {
   const plan = quick ? quickPlan : fullPlan;
   await buildTools([servers, tools.daprd, tools.vegeta, recipePackages]);
+  await step("compile the services", compileServices);
   const machine = await describeMachine();
   const versions = await describeVersions();
   say(`The seed is ${seed}. The load before was ${machine.loadBefore}.`);

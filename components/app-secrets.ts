@@ -9,14 +9,20 @@ export interface AppSecretsArgs {
 
   /** Where the backend's database is, with the password. */
   readonly databaseUrl: pulumi.Input<string>;
+
+  /** Where the analytics service's database is, with the password. */
+  readonly analyticsUrl: pulumi.Input<string>;
 }
 
 /** The secret values that the services themselves need. */
 export class AppSecrets extends pulumi.ComponentResource {
-  /** Another value when one of the secret values changed that all services need. */
+  /** Another value when one of the secret values changed that are for all. */
   readonly revision: pulumi.Output<string>;
 
-  /** Another value when the token changed by which the backend knows the recurring-task service. */
+  /** The same of what is for the analytics service only. */
+  readonly analyticsRevision: pulumi.Output<string>;
+
+  /** The same of the token by which the backend knows the recurring-task service. */
   readonly nextTaskRevision: pulumi.Output<string>;
 
   constructor(name: string, args: AppSecretsArgs, opts?: pulumi.ComponentResourceOptions) {
@@ -30,6 +36,16 @@ export class AppSecrets extends pulumi.ComponentResource {
         namespace: args.namespace,
         secretName,
         data: { [keys.databaseUrl]: args.databaseUrl, [keys.jwtSecret]: jwtSecret.result },
+      },
+      { parent: this },
+    );
+    const { analytics } = secrets;
+    const analyticsSecret = new VersionedSecret(
+      `${name}-analytics`,
+      {
+        namespace: args.namespace,
+        secretName: analytics.name,
+        data: { [analytics.keys.databaseUrl]: args.analyticsUrl },
       },
       { parent: this },
     );
@@ -51,7 +67,12 @@ export class AppSecrets extends pulumi.ComponentResource {
     );
 
     this.revision = secret.revision;
+    this.analyticsRevision = analyticsSecret.revision;
     this.nextTaskRevision = nextTaskSecret.revision;
-    this.registerOutputs({ revision: this.revision, nextTaskRevision: this.nextTaskRevision });
+    this.registerOutputs({
+      revision: this.revision,
+      analyticsRevision: this.analyticsRevision,
+      nextTaskRevision: this.nextTaskRevision,
+    });
   }
 }

@@ -1,8 +1,9 @@
 import { secrets } from "@event-flow/events";
 import * as pulumi from "@pulumi/pulumi";
 import type { Site } from "./cluster.ts";
-import type { BrokerConnection } from "./dapr-component.ts";
+import type { BrokerConnection, SaslAuth } from "./dapr-component.ts";
 import { oneTimeJob } from "./one-time-job.ts";
+import { saslVariables } from "./sasl-variables.ts";
 import { StatefulServer, type StatefulServerArgs } from "./stateful-server.ts";
 import { VersionedSecret } from "./versioned-secret.ts";
 import { images } from "./versions.ts";
@@ -45,15 +46,18 @@ export class Broker extends pulumi.ComponentResource {
         const { brokers, username, password, mechanism, ca } = site.settings.redpanda;
         const { name: secretName, keys } = secrets.redpanda;
         const data = { [keys.username]: username, [keys.password]: password };
+        const userIn = (secret: pulumi.Input<string>): SaslAuth => ({
+          type: "password",
+          username: { name: secret, key: keys.username },
+          password: { name: secret, key: keys.password },
+          mechanism,
+          ca,
+        });
         const checked = new VersionedSecret(
           `${name}-checked`,
           { namespace, secretName: "redpanda-checked", data },
           { parent: this },
         );
-        const variable = (variableName: string, key: string) => ({
-          name: variableName,
-          valueFrom: { secretKeyRef: { name: checked.secretName, key } },
-        });
         const check = oneTimeJob(
           `${name}-check`,
           {
@@ -62,13 +66,7 @@ export class Broker extends pulumi.ComponentResource {
             image,
             runAs: 1000,
             command: ["node", "/app/apps/service/src/check-broker.ts"],
-            env: [
-              { name: "BROKERS", value: brokers.join(",") },
-              variable("SASL_USERNAME", keys.username),
-              variable("SASL_PASSWORD", keys.password),
-              { name: "SASL_MECHANISM", value: mechanism },
-              ...(ca === undefined ? [] : [{ name: "CA_CERT", value: ca }]),
-            ],
+            env: [{ name: "BROKERS", value: brokers.join(",") }, ...saslVariables(userIn(checked.secretName))],
             retries: 2,
             revision: checked.revision,
           },
@@ -80,16 +78,7 @@ export class Broker extends pulumi.ComponentResource {
           { namespace, secretName, data },
           { parent: this, dependsOn: check },
         );
-        this.connection = {
-          brokers,
-          auth: {
-            type: "password",
-            username: { name: secretName, key: keys.username },
-            password: { name: secretName, key: keys.password },
-            mechanism,
-            ca,
-          },
-        };
+        this.connection = { brokers, auth: userIn(secretName) };
         this.revision = secret.revision;
         break;
       }

@@ -6,7 +6,7 @@ import type { SaslMechanism } from "./settings.ts";
 
 /** A key of a Kubernetes secret in the Component's namespace. Dapr's operator resolves it; the sidecar needs no right. */
 export interface SecretKey {
-  readonly name: string;
+  readonly name: pulumi.Input<string>;
   readonly key: string;
 }
 

@@ -1,22 +1,13 @@
-import { metricsPath, probes, secrets, type ServiceIdentity } from "@event-flow/events";
+import { metricsPath, probes, type ServiceIdentity } from "@event-flow/events";
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import { daprMetricsPort, scrapeAnnotations } from "./scraping.ts";
 import type { SecretFiles } from "./stateful-server.ts";
 
-/** The secrets whose keys services get as environment variables of the same name. */
-const variableSecrets = [secrets.todo, secrets.nextTask] as const;
-
-type KeyOf<S> = S extends { readonly keys: infer K } ? K[keyof K] : never;
-
-/** An environment variable from one of them. */
-export type SecretVariable = KeyOf<(typeof variableSecrets)[number]>;
-
-/** Where an environment variable comes from. */
-function secretKey(variable: SecretVariable): { name: string; key: string } {
-  const secret = variableSecrets.find(({ keys }) => Object.values<string>(keys).includes(variable));
-  if (secret === undefined) throw new Error(`No secret has ${variable}`);
-  return { name: secret.name, key: variable };
+/** An environment variable from a secret, of the same name as its key. */
+export interface SecretVariable {
+  readonly secret: string;
+  readonly key: string;
 }
 
 export interface DaprServiceArgs {
@@ -29,7 +20,7 @@ export interface DaprServiceArgs {
   /** The image that it runs. */
   readonly image: pulumi.Input<string>;
 
-  /** The secret values that it gets, each as an environment variable. */
+  /** What it gets of secrets. */
   readonly secretVariables: readonly SecretVariable[];
 
   /** The name of the Configuration that its sidecar takes. */
@@ -116,9 +107,9 @@ export class DaprService extends pulumi.ComponentResource {
                   name: identity.name,
                   image: args.image,
                   imagePullPolicy: "IfNotPresent",
-                  env: args.secretVariables.map((variable) => ({
-                    name: variable,
-                    valueFrom: { secretKeyRef: secretKey(variable) },
+                  env: args.secretVariables.map(({ secret, key }) => ({
+                    name: key,
+                    valueFrom: { secretKeyRef: { name: secret, key } },
                   })),
                   ports: [{ name: "http", containerPort: identity.port }],
                   startupProbe: {

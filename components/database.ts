@@ -5,6 +5,7 @@ import * as random from "@pulumi/random";
 import type { Site } from "./cluster.ts";
 import { oneTimeJob } from "./one-time-job.ts";
 import { type SecretFiles, StatefulServer } from "./stateful-server.ts";
+import { VersionedSecret } from "./versioned-secret.ts";
 import { images } from "./versions.ts";
 
 export interface DatabaseArgs {
@@ -15,12 +16,15 @@ export interface DatabaseArgs {
   readonly namespace: pulumi.Input<string>;
 }
 
-/** Where the backend keeps tasks: a PostgreSQL with a database and a user of the backend's own. */
+/** A PostgreSQL where the backend keeps tasks and the analytics service what became of them: a database and a user for each. */
 export class Database extends pulumi.ComponentResource {
-  /** How to reach it, password and all; a secret. */
+  /** How the backend reaches its database, password and all; a secret. */
   readonly url: pulumi.Output<string>;
 
-  /** The files that `url` speaks of, which the backend must find; `undefined` when there are none. */
+  /** How the analytics service reaches its own; a secret, too. */
+  readonly analyticsUrl: pulumi.Output<string>;
+
+  /** The files that these speak of, which a service must find; `undefined` when there are none. */
   readonly files: SecretFiles | undefined;
 
   constructor(name: string, args: DatabaseArgs, opts?: pulumi.ComponentResourceOptions) {
@@ -66,6 +70,7 @@ export class Database extends pulumi.ComponentResource {
           { parent: this },
         );
         this.url = pulumi.interpolate`postgresql://${userName}:${password.result}@${server.address}/${databaseName}`;
+        this.analyticsUrl = this.#makeAnalytics(name, { namespace, server, admin: secret });
         this.files = undefined;
         break;
       }
@@ -97,6 +102,16 @@ export class Database extends pulumi.ComponentResource {
           // It owns the tables.
           { parent: this, protect: true },
         );
+        const analyticsDatabase = new digitalocean.DatabaseDb(
+          `${name}-analytics`,
+          { clusterId: postgres.id, name: analyticsName },
+          { parent: this, protect: true },
+        );
+        const analyticsUser = new digitalocean.DatabaseUser(
+          `${name}-analytics-user`,
+          { clusterId: postgres.id, name: analyticsName },
+          { parent: this, protect: true },
+        );
         const firewall = new digitalocean.DatabaseFirewall(
           `${name}-firewall`,
           // The first rule shuts out everyone else; without any, the protected data would be open to all.
@@ -115,27 +130,74 @@ export class Database extends pulumi.ComponentResource {
           { parent: this },
         );
         this.files = { path: caPath, secretName: ca.metadata.name };
-        const urlFor = (userAndPassword: pulumi.Output<string>) => {
-          const address = pulumi.interpolate`${postgres.privateHost}:${postgres.port}/${database.name}`;
+        const urlFor = (userAndPassword: pulumi.Output<string>, { name: databaseToUse } = database) => {
+          const address = pulumi.interpolate`${postgres.privateHost}:${postgres.port}/${databaseToUse}`;
           const tls = `sslmode=verify-full&sslrootcert=${caPath}/${caFile}`;
           return pulumi.secret(pulumi.interpolate`postgresql://${userAndPassword}@${address}?${tls}`);
         };
         this.url = urlFor(pulumi.interpolate`${user.name}:${user.password}`);
-        this.#letUserMakeTables(name, {
+        this.analyticsUrl = urlFor(
+          pulumi.interpolate`${analyticsUser.name}:${analyticsUser.password}`,
+          analyticsDatabase,
+        );
+        this.#letUsersMakeTables(name, {
           namespace,
           adminUrl: urlFor(pulumi.interpolate`${postgres.user}:${postgres.password}`),
           files: this.files,
-          dependsOn: [firewall, user],
+          dependsOn: [firewall, user, analyticsDatabase, analyticsUser],
         });
         break;
       }
     }
 
-    this.registerOutputs({ url: this.url });
+    this.registerOutputs({ url: this.url, analyticsUrl: this.analyticsUrl });
+  }
+
+  /**
+   * Makes the analytics service's database and user on a server that the image set up for the backend's, be it new or one that
+   * has long been there. Returns how to reach it.
+   */
+  #makeAnalytics(
+    name: string,
+    args: { namespace: pulumi.Input<string>; server: StatefulServer; admin: k8s.core.v1.Secret },
+  ): pulumi.Output<string> {
+    const { namespace, server, admin } = args;
+    const password = new random.RandomPassword(
+      `${name}-analytics-password`,
+      { length: 32, special: false },
+      { parent: this },
+    );
+    const secret = new VersionedSecret(
+      `${name}-analytics-credentials`,
+      { namespace, secretName: "postgres-analytics-credentials", data: { password: password.result } },
+      { parent: this },
+    );
+    oneTimeJob(
+      `${name}-make-analytics`,
+      {
+        namespace,
+        jobName: "postgres-analytics",
+        image: images.postgres,
+        runAs: 999,
+        command: ["sh", "-c", 'printf %s "$SQL" | psql --no-psqlrc --set=ON_ERROR_STOP=1'],
+        env: [
+          { name: "PGHOST", value: server.address.split(":")[0] ?? "" },
+          { name: "PGDATABASE", value: databaseName },
+          { name: "PGUSER", value: userName },
+          { name: "PGPASSWORD", valueFrom: { secretKeyRef: { name: admin.metadata.name, key: "password" } } },
+          { name: "PASSWORD", valueFrom: { secretKeyRef: { name: secret.secretName, key: "password" } } },
+          { name: "SQL", value: makeAnalytics },
+        ],
+        retries: 5,
+        revision: secret.revision,
+      },
+      { parent: this, dependsOn: server },
+    );
+    return pulumi.interpolate`postgresql://${analyticsName}:${password.result}@${server.address}/${analyticsName}`;
   }
 
   /** Since PostgreSQL 15 only a database's owner may make tables in it, and DigitalOcean has no other than its admin. */
-  #letUserMakeTables(
+  #letUsersMakeTables(
     name: string,
     args: {
       namespace: pulumi.Input<string>;
@@ -157,10 +219,18 @@ export class Database extends pulumi.ComponentResource {
         jobName: "postgres-grant",
         image: images.postgres,
         runAs: 999,
-        command: ["sh", "-c", 'psql "$URL" --set=ON_ERROR_STOP=1 --command="$SQL"'],
+        command: ["sh", "-c", 'printf %s "$SQL" | psql "$URL" --no-psqlrc --set=ON_ERROR_STOP=1'],
         env: [
           { name: "URL", valueFrom: { secretKeyRef: { name: secret.metadata.name, key: "url" } } },
-          { name: "SQL", value: `GRANT ALL ON SCHEMA public TO "${userName}"` },
+          {
+            name: "SQL",
+            value: [
+              `GRANT ALL ON SCHEMA public TO "${userName}";`,
+              `\\connect "${analyticsName}"`,
+              `GRANT ALL ON SCHEMA public TO "${analyticsName}";`,
+              "",
+            ].join("\n"),
+          },
         ],
         files,
         // A new firewall takes its time.
@@ -173,6 +243,15 @@ export class Database extends pulumi.ComponentResource {
 
 const databaseName = "todo";
 const userName = "todo";
+/** Of a database and of its user. */
+const analyticsName = "analytics";
+/** For psql. What is there stays as it is, but for the password. */
+const makeAnalytics = `\\getenv password PASSWORD
+SELECT 'CREATE ROLE ${analyticsName} LOGIN' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '${analyticsName}') \\gexec
+ALTER ROLE ${analyticsName} PASSWORD :'password';
+SELECT 'CREATE DATABASE ${analyticsName} OWNER ${analyticsName}'
+  WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '${analyticsName}') \\gexec
+`;
 const dataPath = "/var/lib/postgresql/data";
 const caPath = "/etc/postgres-ca";
 const caFile = "ca.crt";

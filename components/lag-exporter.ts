@@ -2,6 +2,7 @@ import { metricsPath } from "@event-flow/events";
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import type { BrokerConnection } from "./dapr-component.ts";
+import { saslVariables } from "./sasl-variables.ts";
 import { metricsPortName, scrapeAnnotations } from "./scraping.ts";
 
 export interface LagExporterArgs {
@@ -65,7 +66,7 @@ export class LagExporter extends pulumi.ComponentResource {
                   name: serverName,
                   image: args.image,
                   imagePullPolicy: "IfNotPresent",
-                  command: ["node", "--max-old-space-size=64", "/app/apps/service/src/lag-exporter.ts"],
+                  command: ["node", "/app/apps/service/src/lag-exporter.ts"],
                   env: [
                     { name: "BROKERS", value: pulumi.output(args.connection.brokers).apply((each) => each.join(",")) },
                     { name: "GROUPS", value: args.groups.join(",") },
@@ -92,19 +93,5 @@ export class LagExporter extends pulumi.ComponentResource {
 
     this.deploymentName = deployment.metadata.name;
     this.registerOutputs({ deploymentName: this.deploymentName });
-  }
-}
-
-function saslVariables(auth: BrokerConnection["auth"]): pulumi.Input<k8s.types.input.core.v1.EnvVar>[] {
-  switch (auth.type) {
-    case "none":
-      return [];
-    case "password":
-      return [
-        { name: "SASL_USERNAME", valueFrom: { secretKeyRef: auth.username } },
-        { name: "SASL_PASSWORD", valueFrom: { secretKeyRef: auth.password } },
-        { name: "SASL_MECHANISM", value: auth.mechanism },
-        ...(auth.ca === undefined ? [] : [{ name: "CA_CERT", value: auth.ca }]),
-      ];
   }
 }

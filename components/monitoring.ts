@@ -6,7 +6,7 @@ import { alertRules } from "./alerts.ts";
 import type { BrokerConnection } from "./dapr-component.ts";
 import { deliveryDashboard } from "./dashboard.ts";
 import { LagExporter } from "./lag-exporter.ts";
-import { scrapeConfig } from "./scraping.ts";
+import { alertsFile, prometheusConfigName, prometheusFile, scrapeConfig } from "./scraping.ts";
 
 export interface MonitoringArgs {
   /** The namespace of the services. */
@@ -41,10 +41,10 @@ export class Monitoring extends pulumi.ComponentResource {
     const prometheus = new k8s.core.v1.ConfigMap(
       `${name}-prometheus`,
       {
-        metadata: { name: "event-flow-prometheus", namespace },
+        metadata: { name: prometheusConfigName, namespace },
         data: {
-          "prometheus.yaml": pulumi.output(namespace).apply((each) => yaml(scrapeConfig(each))),
-          "alerts.yaml": yaml(alertRules),
+          [prometheusFile]: pulumi.output(namespace).apply((each) => yaml(scrapeConfig(each))),
+          [alertsFile]: yaml(alertRules),
         },
       },
       { parent: this },

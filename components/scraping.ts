@@ -3,6 +3,13 @@
 /** The jobs of Prometheus. Alerts ask for them by these names. */
 export const jobs = { apps: "event-flow-apps", sidecars: "event-flow-sidecars", broker: "event-flow-broker" } as const;
 
+/** The ConfigMap with Prometheus' files. */
+export const prometheusConfigName = "event-flow-prometheus";
+
+/** Its key for what Prometheus gets as `--config.file`, and the one for the alerts, which that file names. */
+export const prometheusFile = "prometheus.yaml";
+export const alertsFile = "alerts.yaml";
+
 /** The name of a container's port that shows metrics and nothing else. */
 export const metricsPortName = "metrics";
 
@@ -18,7 +25,7 @@ export function scrapeAnnotations(port: number, path: string): Record<string, st
 export function scrapeConfig(namespace: string) {
   return {
     global: { scrape_interval: "15s", scrape_timeout: "10s", evaluation_interval: "15s" },
-    rule_files: ["alerts.yaml"],
+    rule_files: [alertsFile],
     scrape_configs: [
       job(jobs.apps, namespace, "prometheus_io_scrape", "http"),
       // One annotation has one port, and that is the app's: the sidecar's is found by what the injector names it.

@@ -1,6 +1,7 @@
-import { existsSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { execa } from "execa";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import type { Artifact } from "../tools/cache.ts";
 
@@ -37,6 +38,18 @@ test("a build that fails leaves nothing that looks built, and what was built bef
   await expect(make(broken)).rejects.toThrow("no more disk");
   expect(cache.isBuilt(broken)).toBe(false);
   expect(existsSync(whole)).toBe(true);
+});
+
+test("a build that was killed while something was mounted in its folder is begun anew", async () => {
+  const build = (dir: string) => {
+    writeFileSync(join(dir, "made"), "");
+    return Promise.resolve();
+  };
+  const root = artifact("root", "1", build);
+  const left = join(`${cache.artifactDir(root)}.partial`, "root", "sys");
+  mkdirSync(left, { recursive: true });
+  await execa("mount", ["-t", "tmpfs", "-o", "ro", "none", left]);
+  expect(existsSync(join(await make(root), "made"))).toBe(true);
 });
 
 test("a new version removes the ones that nobody has used for a week, and nothing else", async () => {

@@ -15,14 +15,14 @@ import { eachService, type ServiceKey } from "@event-flow/events";
 import { withLock } from "../tools/cache.ts";
 import * as tools from "../tools/go-tools.ts";
 import { buildTools, toolDir } from "../tools/index.ts";
+import { unmountBelow } from "../tools/mounts.ts";
 import { needs } from "../tools/needs.ts";
 import { say, seconds, step, waitFor } from "../tools/progress.ts";
 import { capture, run, tail } from "../tools/run.ts";
 import { addons } from "./addons.ts";
-import { clusterImages, type ImageArchive, serviceImage } from "./images.ts";
+import { clusterImages, type ImageArchive, type NamedImage, prometheusImage, serviceImage } from "./images.ts";
 import { writeKubeconfig } from "./kubeconfig.ts";
 import { type ClusterName, layout, type Layout } from "./layout.ts";
-import { unmountBelow } from "./mounts.ts";
 import { createNetwork, removeNetwork } from "./network.ts";
 import { containerdSocket, startKubelet, startParts, stateDir } from "./parts.ts";
 import { createPki } from "./pki.ts";
@@ -151,14 +151,22 @@ async function waitForPart(cluster: Layout, part: string, probe: () => Promise<t
   await waitFor(part, 90, probe, () => `${log}:\n${tail(log)}`);
 }
 
-/** Builds a service's image, of its sources as they are now, loads it into the running cluster and says what it is called. */
-export async function loadService(cluster: Layout, service: ServiceKey): Promise<string> {
-  const built = await serviceImage(service);
+async function loadImage(cluster: Layout, built: NamedImage): Promise<string> {
   await loadImages(cluster, built);
   return built.image;
 }
 
-/** Does so with the images of all services. */
+/** Builds a service's image, of its sources as they are now, loads it into the running cluster and says what it is called. */
+export async function loadService(cluster: Layout, service: ServiceKey): Promise<string> {
+  return loadImage(cluster, await serviceImage(service));
+}
+
+/** Does so with the image of Prometheus. */
+export async function loadPrometheus(cluster: Layout): Promise<string> {
+  return loadImage(cluster, await prometheusImage());
+}
+
+/** Builds and loads the images of all services. */
 export function loadServices(cluster: Layout): Promise<Record<ServiceKey, string>> {
   return eachService((service) => loadService(cluster, service));
 }

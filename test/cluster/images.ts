@@ -15,10 +15,10 @@ import {
 } from "../tools/cache.ts";
 import * as tools from "../tools/go-tools.ts";
 import { toolDir } from "../tools/index.ts";
+import { unmountBelow } from "../tools/mounts.ts";
 import { step, waitFor } from "../tools/progress.ts";
-import { nodeRoot, nodeVersion, servers } from "../tools/root-filesystems.ts";
+import { nodeRoot, nodeVersion, prometheus, servers } from "../tools/root-filesystems.ts";
 import { run, tail } from "../tools/run.ts";
-import { unmountBelow } from "./mounts.ts";
 import { ControlGroup } from "./processes.ts";
 
 export const pauseImage = "localhost/event-flow/pause:1";
@@ -205,14 +205,31 @@ export function clusterImages(): Promise<ImageArchive> {
   return archive(standInImages());
 }
 
-/** A service's image, and the archive that has it. */
-export interface ServiceImage extends ImageArchive {
+/** An image by what it is called, and the archive that has it. */
+export interface NamedImage extends ImageArchive {
   readonly image: string;
 }
 
 /** Builds a service's image of its sources as they are now, unless it is built. */
-export async function serviceImage(service: ServiceKey): Promise<ServiceImage> {
+export async function serviceImage(service: ServiceKey): Promise<NamedImage> {
   const tag = contentTag(service);
   const image = `localhost/event-flow/${services[service].name}:${tag}`;
   return { image, ...(await archive(serviceArtifact(service, tag, image))) };
+}
+
+/** Debian's Prometheus as an image, which names no program: the pod does. No image of the cluster's own, for most do without. */
+export async function prometheusImage(): Promise<NamedImage> {
+  const image = `localhost/event-flow/prometheus:${prometheus.version}`;
+  const artifact: Artifact = {
+    name: "image-prometheus",
+    version: prometheus.version,
+    coldSeconds: 30,
+    recipe: [artifactDir(prometheus)],
+    build: (dir, log) =>
+      withDocker(async (docker) => {
+        await importRoot(prometheus, image, log);
+        await docker("save", "--output", join(dir, "images.tar"), image);
+      }, log),
+  };
+  return { image, ...(await archive(artifact)) };
 }

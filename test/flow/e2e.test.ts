@@ -18,23 +18,29 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parse, stringify } from "yaml";
 import { ownWorkspace, type Workspace } from "../../commands/workspace.ts";
 import { repositoryRoot } from "../../components/content-tag.ts";
+import { dashboardQueries } from "../../components/dashboard.ts";
+import { jobs } from "../../components/scraping.ts";
 import { startLoad } from "../chaos/load.ts";
 import { readLoadLog, requestsOf } from "../chaos/load-log.ts";
 import { verify } from "../chaos/verify.ts";
-import { destroy, down, up } from "../cluster/cluster.ts";
+import { destroy, down, loadPrometheus, up } from "../cluster/cluster.ts";
 import { layout } from "../cluster/layout.ts";
 import { ControlGroup } from "../cluster/processes.ts";
-import { readMetrics, valueOf } from "../servers/metrics.ts";
+import { alertName, findNothing } from "../servers/prometheus.ts";
 import { say, seconds, waitFor } from "../tools/progress.ts";
 import { capture } from "../tools/run.ts";
 import { type Client, connect, eventLog, forward, jwtSecretOf, kubectl } from "./access.ts";
 import { clusterEvidence } from "./evidence.ts";
+import { type ClusterPrometheus, startHurriedPrometheus, startPrometheus } from "./prometheus.ts";
 
 /** What the tests of one stack have in common: they run in the order in which they stand, on one cluster. */
 const cluster = layout("test");
 let workspace: Workspace;
 let machineBefore: string[];
 let objectsBefore: string[];
+/** What watches the stack: by the configuration that it emits, and by the same with its times shortened. */
+let prometheus: ClusterPrometheus;
+let hurriedPrometheus: ClusterPrometheus;
 
 const figures: { what: string; target: string; measured: string }[] = [];
 
@@ -157,6 +163,15 @@ async function messageCounts(): Promise<Record<string, number>> {
   return counts;
 }
 
+/** What is wrong as a Prometheus sees it, whether or not it has been so for long enough to tell somebody. */
+const raisedBy = async (seer: ClusterPrometheus) => names(await seer.raised());
+
+/** Of what it has told somebody since then. */
+const firedBy = async (seer: ClusterPrometheus, since: number) =>
+  names(await seer.fired((performance.now() - since) / 1000));
+
+const names = (alerts: readonly Record<string, string>[]) => [...new Set(alerts.map(alertName))].sort();
+
 beforeAll(async () => {
   await destroy("test");
   machineBefore = await machine();
@@ -244,6 +259,14 @@ describe("stack dev", () => {
       const { exitCode, output } = await pulumi(["up", "--stack", "dev", "--yes", "--skip-preview"]);
       expect(exitCode, output).toBe(0);
     });
+  });
+
+  test("lets a Prometheus of the cluster take its configuration", async () => {
+    const image = await loadPrometheus(cluster);
+    [prometheus, hurriedPrometheus] = await Promise.all([
+      startPrometheus(workspace, image),
+      startHurriedPrometheus(workspace, image),
+    ]);
   });
 
   test("gives each annotated pod a sidecar that is ready", async () => {
@@ -384,25 +407,79 @@ describe("stack dev", () => {
     }
   });
 
-  test("shows what Prometheus looks for: services, sidecars, and how far the subscriber is behind", async () => {
-    const read = async (target: string, port: number) => {
-      const { url, close } = await forward(workspace, target, port);
-      return readMetrics(url).finally(close);
-    };
-    for (const { name, port } of Object.values(services)) {
-      expect(valueOf(await read(`deployment/${name}`, port), "process_resident_memory_bytes")).toBeGreaterThan(0);
-      expect((await read(`deployment/${name}`, 9090)).map((sample) => sample.name)).toContain(
-        "dapr_runtime_component_loaded",
+  describe("watched by Prometheus", () => {
+    const each = (name: string) => [`${jobs.apps} ${name} up`, `${jobs.sidecars} ${name} up`];
+    const all = [...Object.values(services).flatMap(({ name }) => each(name)), `${jobs.broker} lag-exporter up`].sort();
+
+    test("shows all of itself, by the configuration that it emits, and every figure of the dashboard", async () => {
+      const targets = async () =>
+        (await prometheus.targets())
+          .map(({ labels: { job, service }, health, lastError }) => `${job} ${service} ${health}${lastError}`)
+          .sort();
+      await waitFor("all targets to be scraped", 60, async () => {
+        expect(await targets()).toEqual(all);
+        return true;
+      });
+      // As long as Grafana makes a rate's window, of four scrapes.
+      await waitFor("all figures", 60, async () => {
+        expect(await findNothing(prometheus, dashboardQueries, "1m")).toEqual([]);
+        return true;
+      });
+      const lag = await prometheus.query(`sum by (consumergroup) (${metrics.consumerLag})`);
+      expect(lag.map(({ metric }) => metric["consumergroup"]).sort()).toEqual(
+        subscribers.map(({ appId }) => appId).sort(),
       );
-      // The port by which the sidecar's is told from the others.
-      const ports = "--output=jsonpath={.items[*].spec.containers[*].ports[*].name}";
-      expect(await kubectl(workspace, "get", "pods", `--selector=app=${name}`, ports)).toContain("dapr-metrics");
-    }
-    await waitFor("all events to be taken", 60, async () => {
-      const samples = await read("deployment/lag-exporter", 9308);
-      const [brokers, lag] = [valueOf(samples, metrics.brokers), valueOf(samples, metrics.consumerLag)];
-      return brokers === 1 && lag === 0 ? true : undefined;
+      await waitFor("nothing to be wrong", 60, async () => {
+        expect([await raisedBy(prometheus), await raisedBy(hurriedPrometheus)]).toEqual([[], []]);
+        return true;
+      });
     });
+
+    test.each([
+      {
+        what: "a service",
+        workload: `deployment/${services.notificationService.name}`,
+        app: services.notificationService.name,
+        right: `EventFlowAppDown ${services.notificationService.name}`,
+      },
+      { what: "the broker", workload: "statefulset/kafka", app: "kafka", right: "EventFlowBrokerUnreachable" },
+    ])("the death of $what makes the right alert fire, and no other", async ({ workload, app, right }) => {
+      const begun = performance.now();
+      const scale = (replicas: number) => kubectl(workspace, "scale", workload, `--replicas=${replicas}`);
+      await scale(0);
+      await kubectl(
+        workspace,
+        "delete",
+        "pod",
+        `--selector=app=${app}`,
+        "--force",
+        "--grace-period=0",
+        "--ignore-not-found",
+      );
+      await waitFor("the alert, and the beginning of its two minutes where nothing is shortened", 60, async () => {
+        expect([await raisedBy(prometheus), await firedBy(hurriedPrometheus, begun)]).toEqual([[right], [right]]);
+        return true;
+      });
+      await scale(1);
+      await kubectl(workspace, "rollout", "status", workload, "--timeout=120s");
+      await waitFor("nothing to be wrong", 90, async () => {
+        expect([await raisedBy(prometheus), await raisedBy(hurriedPrometheus)]).toEqual([[], []]);
+        return true;
+      });
+      expect(await firedBy(hurriedPrometheus, begun)).toEqual([right]);
+    });
+
+    afterAll(() => Promise.all([prometheus.stop(), hurriedPrometheus.stop()]));
+  });
+
+  test.each(Object.values(services))("runs $name by what its image has kept of compiling it", async ({ name }) => {
+    const loading = await kubectl(
+      workspace,
+      ...["exec", `deployment/${name}`, `--container=${name}`, "--"],
+      ...["sh", "-c", "NODE_DEBUG_NATIVE=COMPILE_CACHE node src/server.ts --load-only 2>&1"],
+    );
+    expect(loading).toMatch(/transpile cache for StrippedTypeScript \S+\/src\/server\.ts\.\.\.success/);
+    expect(loading).not.toContain("no transpile cache");
   });
 
   test("publishes nothing for a request that it refuses", async () => {
@@ -479,6 +556,7 @@ describe("stack dev", () => {
     const values: string[] = [];
     for (const { name, keys } of [
       secrets.todo,
+      secrets.analytics,
       secrets.nextTask,
       { name: secrets.redis.name, keys: { password: secrets.redis.keys.password } },
     ]) {

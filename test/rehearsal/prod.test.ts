@@ -397,8 +397,8 @@ test("without its preview, it takes all down but data, and up brings it back", {
   failed(await stage.pulumi("destroy", "--yes", "--skip-preview"));
   const kinds = stage.cloud.objects().map(({ kind }) => kind);
   expect(kinds.sort()).toEqual([
-    ...["DatabaseCluster", "DatabaseCluster", "DatabaseDb", "DatabaseFirewall", "DatabaseFirewall", "DatabaseUser"],
-    ...["KubernetesCluster", "Vpc"],
+    ...["DatabaseCluster", "DatabaseCluster", "DatabaseDb", "DatabaseDb", "DatabaseFirewall", "DatabaseFirewall"],
+    ...["DatabaseUser", "DatabaseUser", "KubernetesCluster", "Vpc"],
   ]);
   // `destroy` takes the kubeconfig that the last `up` has left; a later `up` gets one of today.
   await hardware(stage.cloud.directory).forgetTokens();

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { connect } from "node:tls";
-import { deadLetterTopic, eventTypes, services, subscribers, topic } from "@event-flow/events";
+import { allTopics, services } from "@event-flow/events";
 import { inNamespace } from "../cluster/network.ts";
 import { announce, cluster, hostName, serverFile, startBeside, zones } from "../providers/digitalocean/hardware.ts";
 import { answers, java, properties } from "../servers/kafka.ts";
@@ -75,13 +75,12 @@ export async function startRedpanda(dir: string, authority: string, password: st
     );
   const acl = `${java()} org.apache.kafka.tools.AclCommand --bootstrap-server ${admin} --add --allow-principal User:${user}`;
   const createTopic = `${java()} org.apache.kafka.tools.TopicCommand --bootstrap-server ${admin} --create`;
-  const topics = [...eventTypes.map((type) => topic(type)), ...subscribers.map(deadLetterTopic)];
   await step("make the topics and the user of Redpanda Cloud", async () => {
     await Promise.all([
       setPassword(password),
-      tools(...topics.map((name) => `${createTopic} --partitions 3 --topic ${name}`)),
+      tools(...allTopics.map((name) => `${createTopic} --partitions 3 --topic ${name}`)),
       tools(
-        `${acl} --operation Read --operation Write --operation Describe ${topics.map((name) => `--topic ${name}`).join(" ")}`,
+        `${acl} --operation Read --operation Write --operation Describe ${allTopics.map((name) => `--topic ${name}`).join(" ")}`,
         ...Object.values(services).map(({ appId }) => `${acl} --operation Read --group ${appId}`),
       ),
     ]);

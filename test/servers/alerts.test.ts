@@ -32,8 +32,9 @@ const group = { consumergroup: "notification-service", topic: "task-events.task_
 const target = (job: string, service: string) => ({ job, service, namespace: "default", pod: `${service}-1` });
 const app = (service: string) => labelled("up", target(jobs.apps, service));
 const sidecar = (service: string) => labelled("up", target(jobs.sidecars, service));
+const names = Object.values(services).map(({ name }) => name);
 const allUp = Object.fromEntries(
-  Object.values(services).flatMap(({ name }) => [
+  names.flatMap((name) => [
     [app(name), "1x60"],
     [sidecar(name), "1x60"],
   ]),
@@ -165,49 +166,53 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
     },
   ],
   EventFlowAppDown: [
-    {
-      when: "one doesn't answer",
-      series: { ...allUp, [app("backend")]: "1x8 0x50" },
-      silentAt: ["2m", "4m"],
-      fires: {
-        at: "5m",
-        labels: { severity: "critical", ...target(jobs.apps, "backend") },
-        summary: "backend is down",
+    ...names.flatMap((name): Case[] => [
+      {
+        when: `${name} doesn't answer`,
+        series: { ...allUp, [app(name)]: "1x8 0x50" },
+        silentAt: ["2m", "4m"],
+        fires: {
+          at: "5m",
+          labels: { severity: "critical", ...target(jobs.apps, name) },
+          summary: `${name} is down`,
+        },
       },
-    },
-    {
-      when: "there is no pod",
-      series: without(app("notification-service")),
-      silentAt: ["1m"],
-      fires: {
-        at: "3m",
-        labels: { severity: "critical", job: jobs.apps, service: "notification-service" },
-        summary: "notification-service is down",
+      {
+        when: `there is no pod of ${name}`,
+        series: without(app(name)),
+        silentAt: ["1m"],
+        fires: {
+          at: "3m",
+          labels: { severity: "critical", job: jobs.apps, service: name },
+          summary: `${name} is down`,
+        },
       },
-    },
+    ]),
     { when: "all answer", series: allUp, silentAt: ["5m", "10m"] },
   ],
   EventFlowSidecarDown: [
-    {
-      when: "it doesn't answer",
-      series: { ...allUp, [sidecar("backend")]: "1x8 0x50" },
-      silentAt: ["2m", "4m"],
-      fires: {
-        at: "5m",
-        labels: { severity: "critical", ...target(jobs.apps, "backend") },
-        summary: "The sidecar of backend is down or missing",
+    ...names.flatMap((name): Case[] => [
+      {
+        when: `that of ${name} doesn't answer`,
+        series: { ...allUp, [sidecar(name)]: "1x8 0x50" },
+        silentAt: ["2m", "4m"],
+        fires: {
+          at: "5m",
+          labels: { severity: "critical", ...target(jobs.apps, name) },
+          summary: `The sidecar of ${name} is down or missing`,
+        },
       },
-    },
-    {
-      when: "the injector let the pod start without one",
-      series: without(sidecar("notification-service")),
-      silentAt: ["1m"],
-      fires: {
-        at: "3m",
-        labels: { severity: "critical", ...target(jobs.apps, "notification-service") },
-        summary: "The sidecar of notification-service is down or missing",
+      {
+        when: `the injector let the pod of ${name} start without one`,
+        series: without(sidecar(name)),
+        silentAt: ["1m"],
+        fires: {
+          at: "3m",
+          labels: { severity: "critical", ...target(jobs.apps, name) },
+          summary: `The sidecar of ${name} is down or missing`,
+        },
       },
-    },
+    ]),
     {
       when: "its app doesn't answer either",
       series: { ...allUp, [app("backend")]: "1x8 0x50", [sidecar("backend")]: "1x8 0x50" },

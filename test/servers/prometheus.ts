@@ -28,20 +28,55 @@ function writeFiles(dir: string, files: Readonly<Record<string, object>>): void 
   }
 }
 
-const seriesSchema = z.array(z.object({ metric: z.record(z.string(), z.string()) }));
+const labelsSchema = z.record(z.string(), z.string());
+const seriesSchema = z.array(z.object({ metric: labelsSchema }));
 const answerSchema = z.object({
   data: z.object({ result: seriesSchema }),
 });
 const alertsSchema = z.object({
-  data: z.object({ alerts: z.array(z.object({ labels: z.record(z.string(), z.string()), state: z.string() })) }),
+  data: z.object({ alerts: z.array(z.object({ labels: labelsSchema, state: z.enum(["pending", "firing"]) })) }),
+});
+const targetsSchema = z.object({
+  data: z.object({
+    activeTargets: z.array(z.object({ labels: labelsSchema, health: z.string(), lastError: z.string() })),
+  }),
 });
 
-export interface Prometheus extends Server {
+/** What a Prometheus tells of what it sees. */
+export interface PrometheusApi {
   /** The labels of what an expression comes to now. */
   query(expr: string): Promise<z.infer<typeof seriesSchema>>;
   /** The labels of each alert that fires. */
   firing(): Promise<Record<string, string>[]>;
+  /** The labels of each alert that has fired within the last so many seconds. */
+  fired(seconds: number): Promise<Record<string, string>[]>;
+  /** The labels of each alert whose condition holds, whether or not it has done so for long enough. */
+  raised(): Promise<Record<string, string>[]>;
+  /** What it scrapes, and whether that answered. */
+  targets(): Promise<z.infer<typeof targetsSchema>["data"]["activeTargets"]>;
 }
+
+/** The Prometheus at an address. */
+export function prometheusAt(url: string): PrometheusApi {
+  const get = async <T>(path: string, schema: z.ZodType<T>) => {
+    const response = await fetch(`${url}/api/v1/${path}`);
+    if (!response.ok) throw new Error(`Prometheus answered HTTP ${response.status}: ${await response.text()}`);
+    return schema.parse(await response.json());
+  };
+  const alerts = async () => (await get("alerts", alertsSchema)).data.alerts;
+  const query = async (expr: string) =>
+    (await get(`query?${new URLSearchParams({ query: expr }).toString()}`, answerSchema)).data.result;
+  return {
+    query,
+    fired: async (seconds) =>
+      (await query(`last_over_time(ALERTS{alertstate="firing"}[${Math.ceil(seconds)}s])`)).map(({ metric }) => metric),
+    firing: async () => (await alerts()).filter(({ state }) => state === "firing").map(({ labels }) => labels),
+    raised: async () => (await alerts()).map(({ labels }) => labels),
+    targets: async () => (await get("targets?state=active", targetsSchema)).data.activeTargets,
+  };
+}
+
+export type Prometheus = Server & PrometheusApi;
 
 /** A Prometheus with its configuration, `prometheus.yaml`, and the files that this names. */
 export async function startPrometheus(files: Readonly<Record<string, object>>): Promise<Prometheus> {
@@ -57,18 +92,44 @@ export async function startPrometheus(files: Readonly<Record<string, object>>): 
     timeoutSeconds: 60,
     ready: async () => ((await fetch(`${url}/-/ready`)).ok ? true : undefined),
   });
-  const get = async <T>(path: string, schema: z.ZodType<T>) => {
-    const response = await fetch(`${url}/api/v1/${path}`);
-    if (!response.ok) throw new Error(`Prometheus answered HTTP ${response.status}: ${await response.text()}`);
-    return schema.parse(await response.json());
-  };
+  return { ...server, ...prometheusAt(url) };
+}
+
+/** Every so often, where a Prometheus is to tell within seconds. */
+export const hurriedIntervals = { scrape_interval: "1s", scrape_timeout: "1s", evaluation_interval: "1s" } as const;
+
+const rulesSchema = z.looseObject({
+  groups: z.array(z.looseObject({ rules: z.array(z.looseObject({ expr: z.string(), for: z.string().optional() })) })),
+});
+
+/** Alerts with their time shortened: two seconds for a minute, and four for a minute that a rate looks back. */
+export function hurried(alertRules: unknown): object {
+  const shorter = (each: number) => (_match: string, minutes: string) => `${Number(minutes) * each}s`;
   return {
-    ...server,
-    query: async (expr) =>
-      (await get(`query?${new URLSearchParams({ query: expr }).toString()}`, answerSchema)).data.result,
-    firing: async () =>
-      (await get("alerts", alertsSchema)).data.alerts
-        .filter(({ state }) => state === "firing")
-        .map(({ labels }) => labels),
+    groups: rulesSchema.parse(alertRules).groups.map(({ rules, ...group }) => ({
+      ...group,
+      rules: rules.map((rule) => ({
+        ...rule,
+        expr: rule.expr.replaceAll(/(?<=\[)(\d+)m(?=\])/g, shorter(4)),
+        ...(rule.for !== undefined && { for: rule.for.replace(/^(\d+)m$/, shorter(2)) }),
+      })),
+    })),
   };
+}
+
+/** Those of a dashboard's expressions that find nothing, with a rate's window of so many seconds. */
+export async function findNothing(
+  prometheus: PrometheusApi,
+  expressions: readonly string[],
+  window: string,
+): Promise<string[]> {
+  const found = await Promise.all(
+    expressions.map(async (expr) => (await prometheus.query(expr.replaceAll("$__rate_interval", window))).length),
+  );
+  return expressions.filter((_expr, nth) => found[nth] === 0);
+}
+
+/** An alert as these tests speak of it: its name, and what it is about. */
+export function alertName({ alertname = "", service, consumergroup, type }: Readonly<Record<string, string>>): string {
+  return [alertname, service ?? consumergroup ?? type].filter(Boolean).join(" ");
 }

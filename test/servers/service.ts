@@ -29,15 +29,27 @@ export interface Service {
 
 const apps = join(import.meta.dirname, "..", "..", "apps");
 
+/** Where this machine has what images have at NODE_COMPILE_CACHE. `npm ci` empties it, as it does the packages' folder. */
+const compileCache = join(apps, "..", "node_modules", ".cache", "event-flow");
+
 /**
  * The command that runs a program as the services' containers do: with what their Dockerfile tells Node and the C library.
  * `through` is the beginning of a command line that ends in Node's.
  */
 export function nodeCommand(file: string, through: readonly string[] = []): readonly string[] {
   const dockerfile = readFileSync(join(apps, "Dockerfile"), "utf8");
-  const variables = [...dockerfile.matchAll(/^ENV (\w+=\S+)$/gm)].map(([, variable = ""]) => variable);
-  const [, ...args] = JSON.parse(/^CMD (\[.*\])$/m.exec(dockerfile)?.[1] ?? "[]") as string[];
-  return ["env", ...variables, ...through, process.execPath, ...args.slice(0, -1), file];
+  const { NODE_OPTIONS = "", ...others } = Object.fromEntries(
+    [...dockerfile.matchAll(/^ENV (\w+)=(?:"(.*)"|(\S+))$/gm)].map(([, name = "", quoted, plain]) => [
+      name,
+      quoted ?? plain,
+    ]),
+  );
+  const variables = Object.entries({ ...others, NODE_COMPILE_CACHE: compileCache });
+  return [
+    ...["env", ...variables.map(([name, value]) => `${name}=${value}`)],
+    // As arguments: who profiles a service has options of its own.
+    ...[...through, process.execPath, ...NODE_OPTIONS.split(" "), file],
+  ];
 }
 
 export function serviceCommand(

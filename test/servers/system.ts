@@ -63,8 +63,9 @@ export interface SystemOptions {
 /** A server behind the services. */
 export type BackingServer = "postgres" | "kafka" | "valkey";
 
-/** The name of the database. */
+/** The name of the backend's database. */
 export const database = "tasks";
+const analyticsDatabase = "analytics";
 
 async function startApp(
   { name }: ServiceIdentity,
@@ -167,16 +168,19 @@ export async function startSystem(options: SystemOptions = {}): Promise<System> 
       keep(startValkey(log("valkey"))),
     ]);
     await createDatabase(postgres.port, database);
-    const databaseUrl = postgres.url(database, await via("postgres", postgres.port));
+    await createDatabase(postgres.port, analyticsDatabase);
+    const postgresPort = await via("postgres", postgres.port);
+    const databaseUrl = postgres.url(database, postgresPort);
     const backing: Backing = {
       brokers: `127.0.0.1:${advertised}`,
       valkey: { address: `127.0.0.1:${await via("valkey", valkey.port)}`, password: valkey.password },
     };
-    const { todo, nextTask } = secrets;
+    const { todo, nextTask, analytics } = secrets;
     const secretValues: SecretValues = {
       [`${todo.name}/${todo.keys.databaseUrl}`]: databaseUrl,
       [`${todo.name}/${todo.keys.jwtSecret}`]: jwtSecret,
       [`${nextTask.name}/${nextTask.keys.token}`]: nextTaskToken,
+      [`${analytics.name}/${analytics.keys.databaseUrl}`]: postgres.url(analyticsDatabase, postgresPort),
     };
     const add = async (service: ServiceKey) => {
       const nth = pods[service].length + 1;

@@ -8,7 +8,7 @@ import { jobs } from "../../components/scraping.ts";
 import { waitFor } from "../tools/progress.ts";
 import { call } from "./client.ts";
 import { freePort } from "./ports.ts";
-import { type Prometheus, startPrometheus } from "./prometheus.ts";
+import { alertName, findNothing, hurried, hurriedIntervals, type Prometheus, startPrometheus } from "./prometheus.ts";
 import { type Server } from "./process.ts";
 import { type Service, startService } from "./service.ts";
 import { startSystem, type System } from "./system.ts";
@@ -16,21 +16,6 @@ import { startSystem, type System } from "./system.ts";
 let system: System;
 let exporter: Service;
 let prometheus: Prometheus;
-
-/** The alerts with their time shortened: two seconds for a minute, and four for a minute that a rate looks back. */
-function hurried({ groups }: typeof alertRules): object {
-  const shorter = (each: number) => (_match: string, minutes: string) => `${Number(minutes) * each}s`;
-  return {
-    groups: groups.map(({ rules, ...group }) => ({
-      ...group,
-      rules: rules.map((rule) => ({
-        ...rule,
-        expr: rule.expr.replaceAll(/(?<=\[)(\d+)m(?=\])/g, shorter(4)),
-        ...(rule.for !== undefined && { for: rule.for.replace(/^(\d+)m$/, shorter(2)) }),
-      })),
-    })),
-  };
-}
 
 const address = (url: string) => new URL(url).host;
 
@@ -45,7 +30,7 @@ function scrapeConfigHere() {
   );
   const job = (job_name: string, static_configs: object[]) => ({ job_name, metrics_path: metricsPath, static_configs });
   return {
-    global: { scrape_interval: "1s", scrape_timeout: "1s", evaluation_interval: "1s" },
+    global: hurriedIntervals,
     rule_files: ["alerts.yaml"],
     scrape_configs: [
       job(
@@ -84,13 +69,8 @@ async function createTask(): Promise<void> {
   expect((await call("POST", url, { user, body: { title: "Watch" } })).status).toBe(201);
 }
 
-/** What fires, each with its service or type. */
-async function firing(): Promise<string[]> {
-  const alerts = await prometheus.firing();
-  return alerts
-    .map(({ alertname = "", service, type }) => [alertname, service ?? type].filter(Boolean).join(" "))
-    .sort();
-}
+/** What fires, each with what it is about. */
+const firing = async () => [...new Set((await prometheus.firing()).map(alertName))].sort();
 
 const calm = (what: string) => {
   let seen: string[] = [];
@@ -107,18 +87,12 @@ const calm = (what: string) => {
 
 test("every figure of the dashboard is there once events went through, and no alert is", async () => {
   await createTask();
-  const missing = async () => {
-    const found = await Promise.all(
-      dashboardQueries.map(async (expr) => (await prometheus.query(expr.replaceAll("$__rate_interval", "30s"))).length),
-    );
-    return dashboardQueries.filter((_expr, nth) => found[nth] === 0);
-  };
   let left: string[] = [];
   await waitFor(
     "all figures",
     60,
     async () => {
-      left = await missing();
+      left = await findNothing(prometheus, dashboardQueries, "30s");
       return left.length === 0 ? true : undefined;
     },
     () => left.join("\n"),
@@ -135,24 +109,30 @@ interface Kill {
   readonly besides?: readonly string[];
 }
 
+const { name: victimName, appId: victimGroup } = services.notificationService;
+
 const kills: readonly Kill[] = [
   {
     what: "a sidecar",
     victim: () => system.pods.notificationService[0]?.daprd,
-    right: ["EventFlowSidecarDown notification-service"],
-    besides: ["EventFlowConsumerStalled"],
+    right: [`EventFlowSidecarDown ${victimName}`],
+    besides: [`EventFlowConsumerStalled ${victimGroup}`],
   },
   {
     what: "a service",
     victim: () => system.pods.notificationService[0]?.app,
-    right: ["EventFlowAppDown notification-service"],
-    besides: ["EventFlowConsumerStalled"],
+    right: [`EventFlowAppDown ${victimName}`],
+    besides: [`EventFlowConsumerStalled ${victimGroup}`],
   },
   {
     what: "the state store",
     victim: () => system.valkey,
-    right: ["EventFlowRetriesPersist notification-service"],
-    besides: ["EventFlowConsumerStalled"],
+    right: [`EventFlowRetriesPersist ${victimName}`],
+    // Another subscriber may keep something there, too.
+    besides: subscribers.flatMap(({ name, appId }) => [
+      `EventFlowRetriesPersist ${name}`,
+      `EventFlowConsumerStalled ${appId}`,
+    ]),
   },
   {
     what: "the broker",

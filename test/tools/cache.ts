@@ -14,6 +14,7 @@ import {
 import { createServer } from "node:net";
 import { homedir } from "node:os";
 import { join } from "node:path";
+import { unmountBelow } from "./mounts.ts";
 import { say, waitFor } from "./progress.ts";
 
 /**
@@ -120,6 +121,8 @@ export async function build(artifact: Artifact, log: string): Promise<string> {
   await withLock(`${artifact.name}-${artifact.version}`, async () => {
     if (existsSync(dir)) return;
     const partial = `${dir}.partial`;
+    // A build that was killed may have left the mounts of a root file system that it was setting up.
+    await unmountBelow(partial);
     rmSync(partial, { recursive: true, force: true });
     mkdirSync(partial, { recursive: true });
     await artifact.build(partial, log);

@@ -66,8 +66,8 @@ test("are pushed as whoever is logged in, for the platform of who builds, unless
 });
 
 test("are there already", async () => {
-  const there = perService((service) => `${service}:1`);
-  const { resources, outputs } = await images({ from: "prebuilt", ...there });
-  expect(outputs).toEqual(there);
+  const given = perService((service) => `${service}:1`);
+  const { resources, outputs } = await images({ from: "prebuilt", ...given });
+  expect(outputs).toEqual(given);
   expect(resources.map(({ name }) => name)).toEqual(["images"]);
 });

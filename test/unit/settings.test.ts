@@ -1,3 +1,4 @@
+import { perService } from "@event-flow/events";
 import * as pulumi from "@pulumi/pulumi";
 import { writeFileSync } from "node:fs";
 import path from "node:path";
@@ -6,6 +7,9 @@ import { parseSettings, type Sources } from "../../components/settings.ts";
 import { devConfig, fixture, prodConfig, prodSecrets } from "./support/config.ts";
 import { unwrap } from "./support/pulumi.ts";
 import { temporaryFolder } from "./support/folder.ts";
+
+/** What images may be that are there already, as messages show it. */
+const prebuilt = JSON.stringify({ from: "prebuilt", ...perService(() => "<image>") });
 
 const emptyFolder = temporaryFolder();
 
@@ -118,7 +122,7 @@ describe("a bad value is told with its key, what is allowed, and the command tha
       "minikube",
       '  event-flow:images is minikube; allowed: {"from":"minikube"}, ' +
         '{"from":"registry","repository":"<registry>/<path>"} or ' +
-        '{"from":"prebuilt","backend":"<image>","notificationService":"<image>","recurringTaskService":"<image>"}.\n' +
+        `${prebuilt}.\n` +
         "    pulumi config rm event-flow:images --stack dev",
     ],
     [
@@ -126,7 +130,7 @@ describe("a bad value is told with its key, what is allowed, and the command tha
       '{"from":"prebuilt","backend":"backend:1"}',
       '  event-flow:images is {"from":"prebuilt","backend":"backend:1"}; allowed: {"from":"minikube"}, ' +
         '{"from":"registry","repository":"<registry>/<path>"} or ' +
-        '{"from":"prebuilt","backend":"<image>","notificationService":"<image>","recurringTaskService":"<image>"}.\n' +
+        `${prebuilt}.\n` +
         "    pulumi config rm event-flow:images --stack dev",
     ],
     [
@@ -335,7 +339,7 @@ describe("stack prod", () => {
       "images",
       '{"from":"minikube"}',
       '  event-flow:images is {"from":"minikube"}; allowed: {"from":"registry"}, {"from":"registry","name":"<registry>"} ' +
-        'or {"from":"prebuilt","backend":"<image>","notificationService":"<image>","recurringTaskService":"<image>"}.\n' +
+        `or ${prebuilt}.\n` +
         "    pulumi config rm event-flow:images --stack prod",
     ],
     [

@@ -18,6 +18,7 @@ const revision: unknown = expect.stringMatching(/^[0-9a-f]{16}$/);
 test("is made of exactly these resources", () => {
   const inventory = dev.resources.map(({ parent, name, type }) => `${parent} > ${name}: ${type}`).sort();
   expect(inventory).toEqual([
+    " > analytics-service: event-flow:dapr:Service",
     " > backend: event-flow:dapr:Service",
     " > broker: event-flow:broker:Broker",
     " > cluster: event-flow:cluster:Cluster",
@@ -34,6 +35,9 @@ test("is made of exactly these resources", () => {
     " > secrets: event-flow:secrets:AppSecrets",
     " > state-store: event-flow:state:StateStore",
     " > statestore: event-flow:dapr:Component",
+    "analytics-service > analytics-service-account: kubernetes:core/v1:ServiceAccount",
+    "analytics-service > analytics-service-deployment: kubernetes:apps/v1:Deployment",
+    "analytics-service > analytics-service-service: kubernetes:core/v1:Service",
     "backend > backend-account: kubernetes:core/v1:ServiceAccount",
     "backend > backend-deployment: kubernetes:apps/v1:Deployment",
     "backend > backend-service: kubernetes:core/v1:Service",
@@ -46,9 +50,14 @@ test("is made of exactly these resources", () => {
     "dapr > dapr-crd-subscriptions.dapr.io: kubernetes:apiextensions.k8s.io/v1:CustomResourceDefinition",
     "dapr > dapr-namespace: kubernetes:core/v1:Namespace",
     "dapr > dapr-release: kubernetes:helm.sh/v3:Release",
+    "database > database-analytics-credentials: event-flow:secrets:VersionedSecret",
+    "database > database-analytics-password: random:index/randomPassword:RandomPassword",
     "database > database-credentials: kubernetes:core/v1:Secret",
+    "database > database-make-analytics: kubernetes:batch/v1:Job",
     "database > database-password: random:index/randomPassword:RandomPassword",
     "database > database-server: event-flow:server:StatefulServer",
+    "database-analytics-credentials > database-analytics-credentials-key: random:index/randomPassword:RandomPassword",
+    "database-analytics-credentials > database-analytics-credentials-secret: kubernetes:core/v1:Secret",
     "database-server > database-server-service: kubernetes:core/v1:Service",
     "database-server > database-server-set: kubernetes:apps/v1:StatefulSet",
     "monitoring > monitoring-dashboards: kubernetes:core/v1:ConfigMap",
@@ -63,10 +72,13 @@ test("is made of exactly these resources", () => {
     "recurring-task-service > recurring-task-service-deployment: kubernetes:apps/v1:Deployment",
     "recurring-task-service > recurring-task-service-service: kubernetes:core/v1:Service",
     "resiliency > resiliency-manifest: kubernetes:dapr.io/v1alpha1:Resiliency",
+    "secrets > secrets-analytics: event-flow:secrets:VersionedSecret",
     "secrets > secrets-jwt: random:index/randomPassword:RandomPassword",
     "secrets > secrets-next-task-token: random:index/randomPassword:RandomPassword",
     "secrets > secrets-next-task: event-flow:secrets:VersionedSecret",
     "secrets > secrets-todo: event-flow:secrets:VersionedSecret",
+    "secrets-analytics > secrets-analytics-key: random:index/randomPassword:RandomPassword",
+    "secrets-analytics > secrets-analytics-secret: kubernetes:core/v1:Secret",
     "secrets-next-task > secrets-next-task-key: random:index/randomPassword:RandomPassword",
     "secrets-next-task > secrets-next-task-secret: kubernetes:core/v1:Secret",
     "secrets-todo > secrets-todo-key: random:index/randomPassword:RandomPassword",
@@ -262,7 +274,10 @@ describe("secrets", () => {
   test("are random, and safe in a URL", () => {
     const passwords = dev.resources.filter(({ type }) => type === "random:index/randomPassword:RandomPassword");
     expect(Object.fromEntries(passwords.map(({ name, inputs }) => [name, inputs]))).toEqual({
+      "database-analytics-credentials-key": { length: 32, special: false },
+      "database-analytics-password": { length: 32, special: false },
       "database-password": { length: 32, special: false },
+      "secrets-analytics-key": { length: 32, special: false },
       "secrets-jwt": { length: 64, special: false },
       "secrets-next-task-key": { length: 32, special: false },
       "secrets-next-task-token": { length: 64, special: false },
@@ -280,7 +295,11 @@ describe("secrets", () => {
       inputs["stringData"],
     ]);
     expect(Object.fromEntries(data)).toEqual({
+      "postgres-analytics-credentials": new Secret({ password: "<database-analytics-password>" }),
       "postgres-credentials": new Secret({ password: "<database-password>" }),
+      [secrets.analytics.name]: new Secret({
+        DATABASE_URL: "postgresql://analytics:<database-analytics-password>@postgres:5432/analytics",
+      }),
       [secrets.redis.name]: new Secret({ host: "redis:6379", password: "<state-store-password>" }),
       "redis-configuration": new Secret({
         "valkey.conf": [
@@ -429,6 +448,24 @@ describe("servers in the cluster", () => {
     });
   });
 
+  test("PostgreSQL gets a user and a database of the analytics service's own, also where it has long been there", () => {
+    const { inputs, dependsOn } = dev.resource("database-make-analytics");
+    const { template } = inputs["spec"] as Workload;
+    expect(template.metadata.annotations).toEqual({ "event-flow/revision": revision });
+    expect(template.spec.containers[0]).toMatchObject({
+      image: "postgres:17.6-trixie",
+      env: [
+        { name: "PGHOST", value: "postgres" },
+        { name: "PGDATABASE", value: "todo" },
+        { name: "PGUSER", value: "todo" },
+        { name: "PGPASSWORD", valueFrom: { secretKeyRef: { name: "postgres-credentials", key: "password" } } },
+        { name: "PASSWORD", valueFrom: { secretKeyRef: { name: "postgres-analytics-credentials", key: "password" } } },
+        { name: "SQL" },
+      ],
+    });
+    expect(dependsOn).toContain("database-server-set");
+  });
+
   test.each([
     ["broker", 101],
     ["state-store", 999],
@@ -450,13 +487,28 @@ describe("servers in the cluster", () => {
 });
 
 describe.each([
-  { key: "backend", variables: ["DATABASE_URL", "JWT_SECRET", "NEXT_TASK_TOKEN"] },
-  { key: "notificationService", variables: ["JWT_SECRET"] },
-  { key: "recurringTaskService", variables: ["JWT_SECRET", "NEXT_TASK_TOKEN"] },
-] as const)("the service $key", ({ key, variables }) => {
-  /** The one that only two services have, or the one that all have. */
-  const secretOf = (variable: string) => (variable === "NEXT_TASK_TOKEN" ? secrets.nextTask.name : secrets.todo.name);
-  const secretNames = new Set(variables.map(secretOf));
+  {
+    key: "backend",
+    variables: {
+      DATABASE_URL: secrets.todo.name,
+      JWT_SECRET: secrets.todo.name,
+      NEXT_TASK_TOKEN: secrets.nextTask.name,
+    },
+    revisions: { "event-flow/revision-of-next-task-token": revision },
+  },
+  { key: "notificationService", variables: { JWT_SECRET: secrets.todo.name }, revisions: {} },
+  {
+    key: "recurringTaskService",
+    variables: { JWT_SECRET: secrets.todo.name, NEXT_TASK_TOKEN: secrets.nextTask.name },
+    revisions: { "event-flow/revision-of-next-task-token": revision },
+  },
+  {
+    key: "analyticsService",
+    // Not the backend's database.
+    variables: { DATABASE_URL: secrets.analytics.name, JWT_SECRET: secrets.todo.name },
+    revisions: { "event-flow/revision-of-analytics-secrets": revision },
+  },
+] as const)("the service $key", ({ key, variables, revisions }) => {
   const { name, appId, port } = services[key];
 
   test("runs its image beside a sidecar", () => {
@@ -492,11 +544,11 @@ describe.each([
             "prometheus.io/port": String(port),
             "prometheus.io/path": "/metrics",
             "event-flow/revision-of-todo-secrets": revision,
-            ...(secretNames.has(secrets.nextTask.name) && { "event-flow/revision-of-next-task-token": revision }),
             "event-flow/revision-of-redis-credentials": revision,
             "event-flow/revision-of-kafka-pubsub": revision,
             "event-flow/revision-of-resiliency": revision,
             "event-flow/revision-of-statestore": revision,
+            ...revisions,
           },
         },
         spec: {
@@ -516,9 +568,9 @@ describe.each([
               name,
               image: `${name}:test`,
               imagePullPolicy: "IfNotPresent",
-              env: variables.map((variable) => ({
+              env: Object.entries(variables).map(([variable, secret]) => ({
                 name: variable,
-                valueFrom: { secretKeyRef: { name: secretOf(variable), key: variable } },
+                valueFrom: { secretKeyRef: { name: secret, key: variable } },
               })),
               ports: [{ name: "http", containerPort: port }],
               startupProbe: {
@@ -571,6 +623,7 @@ describe.each([
         "statestore-manifest",
         "resiliency-manifest",
         "database-server-set",
+        "database-make-analytics",
       ]),
     );
   });

@@ -26,9 +26,14 @@ test("is made of what dev is made of, but for this", () => {
     "dev   broker > broker-server: event-flow:server:StatefulServer",
     "dev   broker-server > broker-server-service: kubernetes:core/v1:Service",
     "dev   broker-server > broker-server-set: kubernetes:apps/v1:StatefulSet",
+    "dev   database > database-analytics-credentials: event-flow:secrets:VersionedSecret",
+    "dev   database > database-analytics-password: random:index/randomPassword:RandomPassword",
     "dev   database > database-credentials: kubernetes:core/v1:Secret",
+    "dev   database > database-make-analytics: kubernetes:batch/v1:Job",
     "dev   database > database-password: random:index/randomPassword:RandomPassword",
     "dev   database > database-server: event-flow:server:StatefulServer",
+    "dev   database-analytics-credentials > database-analytics-credentials-key: random:index/randomPassword:RandomPassword",
+    "dev   database-analytics-credentials > database-analytics-credentials-secret: kubernetes:core/v1:Secret",
     "dev   database-server > database-server-service: kubernetes:core/v1:Service",
     "dev   database-server > database-server-set: kubernetes:apps/v1:StatefulSet",
     "dev   state-store > state-store-configuration: event-flow:secrets:VersionedSecret",
@@ -38,6 +43,7 @@ test("is made of what dev is made of, but for this", () => {
     "dev   state-store-configuration > state-store-configuration-secret: kubernetes:core/v1:Secret",
     "dev   state-store-server > state-store-server-service: kubernetes:core/v1:Service",
     "dev   state-store-server > state-store-server-set: kubernetes:apps/v1:StatefulSet",
+    "prod  analytics-service > analytics-service-budget: kubernetes:policy/v1:PodDisruptionBudget",
     "prod  backend > backend-budget: kubernetes:policy/v1:PodDisruptionBudget",
     "prod  broker > broker-check: kubernetes:batch/v1:Job",
     "prod  broker > broker-checked: event-flow:secrets:VersionedSecret",
@@ -51,12 +57,15 @@ test("is made of what dev is made of, but for this", () => {
     "prod  cluster > cluster-registry: digitalocean:index/containerRegistry:ContainerRegistry",
     "prod  cluster > cluster-vpc: digitalocean:index/vpc:Vpc",
     "prod  database > database-admin: kubernetes:core/v1:Secret",
+    "prod  database > database-analytics-user: digitalocean:index/databaseUser:DatabaseUser (protected)",
+    "prod  database > database-analytics: digitalocean:index/databaseDb:DatabaseDb (protected)",
     "prod  database > database-ca: kubernetes:core/v1:Secret",
     "prod  database > database-database: digitalocean:index/databaseDb:DatabaseDb (protected)",
     "prod  database > database-firewall: digitalocean:index/databaseFirewall:DatabaseFirewall (protected)",
     "prod  database > database-grant: kubernetes:batch/v1:Job",
     "prod  database > database-postgres: digitalocean:index/databaseCluster:DatabaseCluster (protected)",
     "prod  database > database-user: digitalocean:index/databaseUser:DatabaseUser (protected)",
+    "prod  images > images-analytics-service: docker-build:index:Image",
     "prod  images > images-backend: docker-build:index:Image",
     "prod  images > images-notification-service: docker-build:index:Image",
     "prod  images > images-recurring-task-service: docker-build:index:Image",
@@ -94,7 +103,11 @@ test("what both are made of differs in this", () => {
     /"default" → "event-flow"|data\.prometheus\.yaml: |\.image: |revision-of-[\w-]+: |event-flow\/revision: /;
   const telling = table.filter((row) => !expected.test(row));
   expect(telling.sort().join("\n")).toMatchInlineSnapshot(`
-    "backend-deployment.spec.replicas: 1 → 2
+    "analytics-service-deployment.spec.replicas: 1 → 2
+    analytics-service-deployment.spec.template.spec.containers.0.volumeMounts.1: – → {"mountPath":"/etc/postgres-ca","name":"files","readOnly":true}
+    analytics-service-deployment.spec.template.spec.topologySpreadConstraints: – → [{"labelSelector":{"matchLabels":{"app":"analytics-service"}},"matchLabelKeys":["pod-template-hash"],"maxSkew":1,"topologyKey":"kubernetes.io/hostname","whenUnsatisfiable":"ScheduleAnyway"}]
+    analytics-service-deployment.spec.template.spec.volumes.1: – → {"name":"files","secret":{"secretName":"postgres-ca"}}
+    backend-deployment.spec.replicas: 1 → 2
     backend-deployment.spec.template.spec.containers.0.volumeMounts.1: – → {"mountPath":"/etc/postgres-ca","name":"files","readOnly":true}
     backend-deployment.spec.template.spec.topologySpreadConstraints: – → [{"labelSelector":{"matchLabels":{"app":"backend"}},"matchLabelKeys":["pod-template-hash"],"maxSkew":1,"topologyKey":"kubernetes.io/hostname","whenUnsatisfiable":"ScheduleAnyway"}]
     backend-deployment.spec.template.spec.volumes.1: – → {"name":"files","secret":{"secretName":"postgres-ca"}}
@@ -124,6 +137,7 @@ test("what both are made of differs in this", () => {
     pubsub-manifest.spec.metadata.9: – → {"name":"saslPassword","secretKeyRef":{"key":"password","name":"redpanda-credentials"}}
     recurring-task-service-deployment.spec.replicas: 1 → 2
     recurring-task-service-deployment.spec.template.spec.topologySpreadConstraints: – → [{"labelSelector":{"matchLabels":{"app":"recurring-task-service"}},"matchLabelKeys":["pod-template-hash"],"maxSkew":1,"topologyKey":"kubernetes.io/hostname","whenUnsatisfiable":"ScheduleAnyway"}]
+    secrets-analytics-secret.stringData.value.DATABASE_URL: "postgresql://analytics:<database-analytics-password>@postgres:5432/analytics" → "postgresql://analytics:<database-analytics-user-password>@private-database-postgres:25060/analytics?sslmode=verify-full&sslrootcert=/etc/postgres-ca/ca.crt"
     secrets-todo-secret.stringData.value.DATABASE_URL: "postgresql://todo:<database-password>@postgres:5432/todo" → "postgresql://todo:<database-user-password>@private-database-postgres:25060/todo?sslmode=verify-full&sslrootcert=/etc/postgres-ca/ca.crt"
     state-store-credentials-secret.stringData.value.host: "redis:6379" → "private-state-store-valkey:25060"
     state-store-credentials-secret.stringData.value.password: "<state-store-password>" → "<state-store-valkey-password>"
@@ -194,7 +208,7 @@ describe("managed databases", () => {
     });
   });
 
-  test("PostgreSQL has a user and a database of the backend's own", () => {
+  test("PostgreSQL has a user and a database for each service that keeps something there", () => {
     expect(prod.resource("database-postgres").inputs).toEqual({
       name: "event-flow-prod-tasks",
       engine: "pg",
@@ -207,13 +221,32 @@ describe("managed databases", () => {
     });
     expect(prod.resource("database-database").inputs).toEqual({ clusterId: "database-postgres-id", name: "todo" });
     expect(prod.resource("database-user").inputs).toEqual({ clusterId: "database-postgres-id", name: "todo" });
+    for (const name of ["database-analytics", "database-analytics-user"]) {
+      expect(prod.resource(name).inputs).toEqual({ clusterId: "database-postgres-id", name: "analytics" });
+    }
   });
 
-  test("the user may make tables before the backend starts", () => {
+  test("users may make tables before the services start", () => {
     const job = prod.resource("database-grant");
-    expect(job.dependsOn).toEqual(expect.arrayContaining(["database-admin", "database-firewall", "database-user"]));
-    expect(JSON.stringify(job.inputs)).toContain('GRANT ALL ON SCHEMA public TO \\"todo\\"');
-    expect(prod.resource("backend").dependsOn).toContain("database-grant");
+    expect(job.dependsOn).toEqual(
+      expect.arrayContaining([
+        ...["database-admin", "database-firewall", "database-user"],
+        ...["database-analytics", "database-analytics-user"],
+      ]),
+    );
+    const { template } = job.inputs["spec"] as { template: { spec: { containers: [{ env: unknown[] }] } } };
+    expect(template.spec.containers[0].env).toContainEqual({
+      name: "SQL",
+      value: [
+        'GRANT ALL ON SCHEMA public TO "todo";',
+        '\\connect "analytics"',
+        'GRANT ALL ON SCHEMA public TO "analytics";',
+        "",
+      ].join("\n"),
+    });
+    for (const name of ["backend", "analytics-service"]) {
+      expect(prod.resource(name).dependsOn).toContain("database-grant");
+    }
   });
 
   test.each([
@@ -234,7 +267,9 @@ describe("secrets", () => {
       (inputs["metadata"] as { name: string }).name,
       inputs["stringData"],
     ]);
-    const database = "private-database-postgres:25060/todo?sslmode=verify-full&sslrootcert=/etc/postgres-ca/ca.crt";
+    const server = "private-database-postgres:25060";
+    const tls = "sslmode=verify-full&sslrootcert=/etc/postgres-ca/ca.crt";
+    const database = `${server}/todo?${tls}`;
     expect(Object.fromEntries(data)).toEqual({
       "redpanda-checked": new Secret({ username: "event-flow", password: "<redpanda-password>" }),
       [secrets.redpanda.name]: new Secret({ username: "event-flow", password: "<redpanda-password>" }),
@@ -245,6 +280,9 @@ describe("secrets", () => {
       [secrets.todo.name]: new Secret({
         DATABASE_URL: `postgresql://todo:<database-user-password>@${database}`,
         JWT_SECRET: "<secrets-jwt>",
+      }),
+      [secrets.analytics.name]: new Secret({
+        DATABASE_URL: `postgresql://analytics:<database-analytics-user-password>@${server}/analytics?${tls}`,
       }),
       [secrets.nextTask.name]: new Secret({ NEXT_TASK_TOKEN: "<secrets-next-task-token>" }),
       "postgres-admin": new Secret({ url: `postgresql://doadmin:<database-postgres-password>@${database}` }),
@@ -372,7 +410,7 @@ describe("with other settings", () => {
 
   test("images that are there already need no registry", async () => {
     const { resources, resource } = await run({
-      "event-flow:images": JSON.stringify({ from: "prebuilt", ...perService((service) => `${service}:1`) }),
+      "event-flow:images": JSON.stringify({ from: "prebuilt", ...perService(() => "a:1") }),
     });
     expect(resources.filter(({ type }) => /Registry|docker-build/.test(type))).toEqual([]);
     expect(resource("cluster-kubernetes").inputs["registryIntegration"]).toBe(false);

@@ -35,7 +35,7 @@ export function seriesOf(task: Pick<ChangedTask, LaterColumn>): Series | null | 
   return rule && time_zone && start ? { rule, time_zone, starts_at: iso(start) } : null;
 }
 
-function dueDateOf({ due_date }: ChangedTask): string | null {
+function dueDate({ due_date }: ChangedTask): string | null {
   return due_date === null ? null : iso(due_date);
 }
 
@@ -45,7 +45,7 @@ const dataOf: { [T in EventType]: (task: ChangedTask) => EventData<T> } = {
     user_id: task.user_id,
     title: task.title,
     priority_id: task.priority_id,
-    due_date: dueDateOf(task),
+    due_date: dueDate(task),
     created_at: iso(task.created_at),
   }),
   task_updated: (task) => ({
@@ -54,7 +54,7 @@ const dataOf: { [T in EventType]: (task: ChangedTask) => EventData<T> } = {
     title: task.title,
     completed: task.completed,
     priority_id: task.priority_id,
-    due_date: dueDateOf(task),
+    due_date: dueDate(task),
     recurrence: seriesOf(task),
     updated_at: iso(task.updated_at),
   }),
@@ -62,7 +62,7 @@ const dataOf: { [T in EventType]: (task: ChangedTask) => EventData<T> } = {
     task_id: task.id,
     user_id: task.user_id,
     completed: task.completed,
-    due_date: dueDateOf(task),
+    due_date: dueDate(task),
     recurrence: seriesOf(task),
     completed_at: iso(task.updated_at),
   }),

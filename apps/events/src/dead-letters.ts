@@ -1,10 +1,17 @@
 import { z } from "zod";
-import type { ServiceIdentity } from "./names.ts";
+import { eventTypes, topic } from "./events.ts";
+import { subscribers, type ServiceIdentity } from "./names.ts";
 
 /** The topic for messages that a subscriber gave up on. Each has its own: others may well have handled them. */
 export function deadLetterTopic(subscriber: ServiceIdentity): string {
   return `task-events.dead-letter.${subscriber.name}`;
 }
+
+/** Every topic that there is: of each event type, and of each subscriber's dead letters. */
+export const allTopics: readonly string[] = [
+  ...eventTypes.map((type) => topic(type)),
+  ...subscribers.map(deadLetterTopic),
+];
 
 /** A message that a subscriber gave up on, and why. */
 export const deadLetterSchema = z.object({

@@ -5,6 +5,8 @@ const taskId = z.int().positive().describe("The task's id in the backend's datab
 const userId = z.uuid().describe("The id of the user who owns the task");
 const title = z.string().min(1).max(200);
 const priorityId = z.int().positive().nullable();
+/** Missing in events from before this was told. */
+const dueDate = timestamp.nullable().optional();
 
 /** The occurrences that a task is one of. */
 export const seriesSchema = z.object({
@@ -20,7 +22,6 @@ const recurrence = seriesSchema
   .nullable()
   .optional()
   .describe("The series that it is one of; null if it's a single one");
-const dueDate = timestamp.nullable().optional();
 
 /** What each event type carries as the `data` of its CloudEvent. */
 export const eventSchemas = {

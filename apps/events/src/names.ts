@@ -16,6 +16,7 @@ export const services = {
   backend: { appId: "todo-backend", name: "backend", port: 8000 },
   notificationService: { appId: "notification-service", name: "notification-service", port: 8001 },
   recurringTaskService: { appId: "recurring-task-service", name: "recurring-task-service", port: 8002 },
+  analyticsService: { appId: "analytics-service", name: "analytics-service", port: 8003 },
 } as const satisfies Record<string, ServiceIdentity>;
 
 /** One of the services, by its name here. */
@@ -44,6 +45,8 @@ export const subscribers: readonly ServiceIdentity[] = Object.values(services).f
 export const secrets = {
   /** What the services themselves need: where the database is, and the key that signs users' bearer tokens. */
   todo: { name: "todo-secrets", keys: { databaseUrl: "DATABASE_URL", jwtSecret: "JWT_SECRET" } },
+  /** Where the analytics service's database is; nobody else has it. */
+  analytics: { name: "analytics-secrets", keys: { databaseUrl: "DATABASE_URL" } },
   /** What the recurring-task service shows to the backend; nobody else has it. */
   nextTask: { name: "next-task-token", keys: { token: "NEXT_TASK_TOKEN" } },
   /** The state store's address as `host:port`, and its password. */

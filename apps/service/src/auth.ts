@@ -9,23 +9,38 @@ export const userIdSchema = z.uuid().toLowerCase().describe("The user's id, the 
 /** What a route with `requireOwner` adds to its OpenAPI operation. */
 export const bearerSecurity = [{ bearer: [] }];
 
-const claimsSchema = z.object({ sub: z.string() });
+const claimsSchema = z.object({ sub: z.string(), scope: z.string().catch("") });
 const ownerSchema = z.object({ user_id: z.string() });
 
-/** An `onRequest` hook for routes under `{user_id}`: lets in only a bearer token of that very user. */
-export async function requireOwner(request: FastifyRequest): Promise<void> {
-  let claims: unknown;
+async function verify(request: FastifyRequest) {
   try {
-    claims = await request.jwtVerify();
+    return claimsSchema.parse(await request.jwtVerify());
   } catch (error) {
     // Not every error of the JWT plugin is a 401: a token signed with another algorithm would become a 500.
     throw new HttpError(401, "A valid bearer token is required", { cause: error });
   }
-  const { sub } = claimsSchema.parse(claims);
+}
+
+/** An `onRequest` hook for routes under `{user_id}`: lets in only a bearer token of that very user. */
+export async function requireOwner(request: FastifyRequest): Promise<void> {
+  const { sub } = await verify(request);
   const { user_id: userId } = ownerSchema.parse(request.params);
   if (sub.toLowerCase() !== userId.toLowerCase()) {
     throw new HttpError(403, "The bearer token is another user's");
   }
+}
+
+/**
+ * An `onRequest` hook for routes that aren't a user's own: lets in only a bearer token whose claim `scope`, a list with spaces
+ * between (https://www.rfc-editor.org/rfc/rfc8693#section-4.2), has this one. Who signs tokens decides on that.
+ */
+export function requireScope(needed: string) {
+  return async (request: FastifyRequest): Promise<void> => {
+    const { scope } = await verify(request);
+    if (!scope.split(" ").includes(needed)) {
+      throw new HttpError(403, `The bearer token hasn't the scope ${needed}`);
+    }
+  };
 }
 
 /** Whether a request shows a token that services share, told in a time that says nothing of where it differs. */

@@ -6,7 +6,7 @@
 import { isIP } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { TLSSocket } from "node:tls";
-import { deadLetterTopic, eventTypes, subscribers, topic } from "@event-flow/events";
+import { allTopics, subscribers } from "@event-flow/events";
 import * as kafka from "@platformatic/kafka";
 import { z } from "zod";
 import { readEnvironment, saslMechanism, secret } from "./environment.ts";
@@ -89,13 +89,12 @@ async function findFaults(connection: kafka.Connection, username: string): Promi
   const allow = `rpk security acl create --allow-principal User:${username} --operation`;
   const faults: string[] = [];
 
-  const topics = [...eventTypes.map((type) => topic(type)), ...subscribers.map(deadLetterTopic)];
-  const found = await describe(connection, topics, false);
-  const refused = topics.filter((name) => found.get(name) === "refused");
+  const found = await describe(connection, allTopics, false);
+  const refused = allTopics.filter((name) => found.get(name) === "refused");
   if (refused.length > 0) {
     faults.push(`${username} may not use every topic: ${allow} read,write,describe --topic ${refused.join(",")}`);
   }
-  let missing = topics.filter((name) => found.get(name) === "missing");
+  let missing = allTopics.filter((name) => found.get(name) === "missing");
   for (let tries = 0; missing.length > 0 && tries < 5; tries += 1) {
     if (tries > 0) await sleep(1_000);
     // As sidecars do, this asks for them to be made, which takes a moment and may be refused.
@@ -130,10 +129,10 @@ async function refusedGroups(connection: kafka.Connection): Promise<string[]> {
 const errors = kafka.protocolErrorsCodesById;
 
 /** What is wrong with topics, by their names. Other errors, such as that one has no leader yet, pass by themselves. */
-async function describe(connection: kafka.Connection, names: string[], make: boolean) {
+async function describe(connection: kafka.Connection, names: readonly string[], make: boolean) {
   const { READ, WRITE, DESCRIBE } = kafka.AclOperations;
   // The first version that tells what the user may do: of Redpanda's, those before 24.2 don't have it.
-  const { topics } = await answer(kafka.metadataV8.api.async(connection, names, make, true));
+  const { topics } = await answer(kafka.metadataV8.api.async(connection, [...names], make, true));
   const wrong = new Map<string | null, "missing" | "refused">();
   for (const { name, errorCode, topicAuthorizedOperations: operations } of topics) {
     // Bits, in a number that is below zero where they aren't told.

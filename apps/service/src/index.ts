@@ -1,7 +1,7 @@
 export { createApp, type App, type AppOptions } from "./app.ts";
-export { bearerSecurity, isToken, requireOwner, userIdSchema } from "./auth.ts";
+export { bearerSecurity, isToken, requireOwner, requireScope, userIdSchema } from "./auth.ts";
 export { DaprClient, DaprError, type Invocation, type Refusal, type Versioned } from "./dapr.ts";
 export { ConfigError, readEnvironment, secret, serviceEnvironment, sharedToken, token } from "./environment.ts";
 export { errorResponses, HttpError } from "./errors.ts";
-export { serve, startOrExit } from "./server.ts";
+export { loadOnly, serve, startOrExit } from "./server.ts";
 export { continueTrace, traceId } from "./trace.ts";

@@ -5,11 +5,15 @@ import { ConfigError } from "./environment.ts";
 /** How long requests in flight may take to finish after SIGTERM; below Kubernetes' 30 s before it kills the pod. */
 const stopTimeout = 20_000;
 
+/** Tells a program only to load what it's made of, and to end: so its image gets what Node compiles of it. */
+export const loadOnly = "--load-only";
+
 /**
  * Runs `start`, which ends in `serve`. What it throws before there is a logger is a wrong environment, whose message
  * is written for the operator and holds no secret; anything else shows only its kind.
  */
 export async function startOrExit(start: () => Promise<void>): Promise<void> {
+  if (process.argv.includes(loadOnly)) return;
   try {
     await start();
   } catch (error) {

@@ -4,7 +4,7 @@ import { createServer, type AddressInfo, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createServer as createTlsServer } from "node:tls";
-import { deadLetterTopic, eventTypes, subscribers, topic } from "@event-flow/events";
+import { allTopics, subscribers } from "@event-flow/events";
 import {
   type Acl,
   AclOperations,
@@ -21,7 +21,7 @@ import { runService } from "../../../test/servers/service.ts";
 
 const password = "s3cr3t-hunter2";
 const wrongPassword = "wr0ng-hunter2";
-const topics = [...eventTypes.map((type) => topic(type)), ...subscribers.map(deadLetterTopic)];
+const topics = [...allTopics];
 const groups = subscribers.map(({ appId }) => appId);
 const { READ, WRITE, DESCRIBE, ALL } = AclOperations;
 const { TOPIC, GROUP } = ResourceTypes;

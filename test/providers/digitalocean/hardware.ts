@@ -162,7 +162,7 @@ export function hardware(directory: string): Hardware {
   const asSuperuser = <T>(id: string, database: string, use: (client: pg.Client) => Promise<T>) =>
     connect("postgres", readFileSync(join(databaseDir(id), "superuser"), "utf8"), database, use);
 
-  /** Whoever is in a database that is dropped is thrown out of it. */
+  /** One after the other, as PostgreSQL wants it: databases are made of one template, and rights of roles are in all of them. */
   const inTurn = (action: () => Promise<void>): Promise<void> => {
     const done = last.then(action);
     last = done.catch(() => undefined);
@@ -300,17 +300,20 @@ save ""
       await valkey(password, "CONFIG", "SET", "maxmemory-policy", policy.replace("_", "-"));
     },
 
-    createDatabase: async (adminPassword, name) => {
-      await connect("doadmin", adminPassword, "defaultdb", (client) => client.query(`create database "${name}"`));
-    },
+    createDatabase: (adminPassword, name) =>
+      inTurn(async () => {
+        await connect("doadmin", adminPassword, "defaultdb", (client) => client.query(`create database "${name}"`));
+      }),
 
-    createUser: async (adminPassword, name, password) => {
-      const statement = `create role "${name}" login password '${password}'`;
-      await connect("doadmin", adminPassword, "defaultdb", (client) => client.query(statement));
-    },
+    createUser: (adminPassword, name, password) =>
+      inTurn(async () => {
+        const statement = `create role "${name}" login password '${password}'`;
+        await connect("doadmin", adminPassword, "defaultdb", (client) => client.query(statement));
+      }),
 
     dropDatabase: (id, name) =>
       inTurn(async () => {
+        // Whoever is in it is thrown out.
         await asSuperuser(id, "postgres", (client) => client.query(`drop database "${name}" with (force)`));
       }),
 

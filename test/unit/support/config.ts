@@ -1,4 +1,5 @@
 import path from "node:path";
+import { perService, services } from "@event-flow/events";
 
 /** A file or folder in `fixtures/`. */
 export const fixture = (name: string) => path.join(import.meta.dirname, "..", "fixtures", name);
@@ -10,9 +11,7 @@ export const devConfig = {
   "event-flow:daprChart": fixture("dapr-chart"),
   "event-flow:images": JSON.stringify({
     from: "prebuilt",
-    backend: "backend:test",
-    notificationService: "notification-service:test",
-    recurringTaskService: "recurring-task-service:test",
+    ...perService((service) => `${services[service].name}:test`),
   }),
 };
 

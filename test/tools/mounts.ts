@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { capture } from "../tools/run.ts";
+import { capture } from "./run.ts";
 
 /** Unmounts everything that is mounted below a folder, the deepest first. */
 export async function unmountBelow(dir: string): Promise<void> {

@@ -79,6 +79,8 @@ export async function startDaprd(options: DaprdOptions): Promise<Daprd> {
       `--dapr-internal-grpc-port=${internalPort}`,
       `--dapr-public-port=${publicPort}`,
       "--dapr-listen-addresses=127.0.0.1",
+      // Where other sidecars find it, too.
+      "--dapr-internal-grpc-listen-address=127.0.0.1",
       `--enable-metrics=${metricsPort !== undefined}`,
       ...(metricsPort === undefined ? [] : [`--metrics-port=${metricsPort}`]),
       `--config=${configuration}`,

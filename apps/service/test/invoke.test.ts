@@ -9,6 +9,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { startDaprd, type Daprd } from "../../../test/servers/daprd.ts";
 import { freePort } from "../../../test/servers/ports.ts";
 import { serverDir } from "../../../test/servers/process.ts";
+import { waitFor } from "../../../test/tools/progress.ts";
 import { DaprClient, DaprError } from "../src/index.ts";
 
 const { appId } = services.backend;
@@ -104,5 +105,12 @@ test("a service whose sidecar was killed is reached again when that is back", as
   await callee.kill();
   expect((await failure(get(200))).errorCode).toBe("ERR_DIRECT_INVOKE");
   await callee.start();
-  expect((await get(200)).status).toBe(200);
+  // It is ready for its app before it is for others.
+  const status = await waitFor("the service to be reached", 30, () =>
+    get(200).then(
+      (answer) => answer.status,
+      () => undefined,
+    ),
+  );
+  expect(status).toBe(200);
 });

@@ -85,12 +85,13 @@ function describe(system: System, urls: Record<ServiceKey, string>, logs: string
   ];
   for (const [part = "", address = ""] of rows) print(`${part.padEnd(28)} ${address}`);
   print(`
-Each part's log is ${logs}/<part>.log. Create a task, and see what its user is told:
+Each part's log is ${logs}/<part>.log. Create a task, and see what its user is told and what it counts for:
 
   token='${bearer(user, 24 * 3600).authorization.slice("Bearer ".length)}'
   curl -H "Authorization: Bearer $token" -H 'Content-Type: application/json' \\
     -d '{"title":"Try it"}' ${urls.backend}/api/${user}/tasks
   curl -H "Authorization: Bearer $token" ${urls.notificationService}/api/${user}/notifications
+  curl -H "Authorization: Bearer $token" ${urls.analyticsService}/api/${user}/stats
 
 Have it mailed, or see it as it comes:
 

@@ -44,6 +44,11 @@ test("it shows an event's way, mends what is killed, and leaves nothing behind",
       );
     expect(await create("Try it")).toBe(201);
     await told("Try it");
+    const [, stats = ""] = await said(/(http:\S+\/stats)$/m);
+    await waitFor("the figures of it", 30, async () => {
+      const { created } = (await (await fetch(stats, { headers })).json()) as { created: number };
+      return created === 1 ? true : undefined;
+    });
 
     const killed = children(child.pid ?? 0).find((pid) => commandLine(pid).includes("/notification-service/"));
     process.kill(killed ?? 0, "SIGKILL");

@@ -34,7 +34,9 @@ const answerSchema = z.object({
   data: z.object({ result: seriesSchema }),
 });
 const alertsSchema = z.object({
-  data: z.object({ alerts: z.array(z.object({ labels: labelsSchema, state: z.enum(["pending", "firing"]) })) }),
+  data: z.object({
+    alerts: z.array(z.object({ labels: labelsSchema, state: z.enum(["pending", "firing"]), activeAt: z.string() })),
+  }),
 });
 const targetsSchema = z.object({
   data: z.object({
@@ -48,10 +50,10 @@ export interface PrometheusApi {
   query(expr: string): Promise<z.infer<typeof seriesSchema>>;
   /** The labels of each alert that fires. */
   firing(): Promise<Record<string, string>[]>;
-  /** The labels of each alert that has fired within the last so many seconds. */
-  fired(seconds: number): Promise<Record<string, string>[]>;
-  /** The labels of each alert whose condition holds, whether or not it has done so for long enough. */
-  raised(): Promise<Record<string, string>[]>;
+  /** The labels of each alert that has fired since then, in milliseconds since 1970. */
+  firedSince(time: number): Promise<Record<string, string>[]>;
+  /** The labels of each alert whose condition has held since then or later, whether or not for long enough to fire. */
+  raisedSince(time: number): Promise<Record<string, string>[]>;
   /** What it scrapes, and whether that answered. */
   targets(): Promise<z.infer<typeof targetsSchema>["data"]["activeTargets"]>;
 }
@@ -68,10 +70,13 @@ export function prometheusAt(url: string): PrometheusApi {
     (await get(`query?${new URLSearchParams({ query: expr }).toString()}`, answerSchema)).data.result;
   return {
     query,
-    fired: async (seconds) =>
-      (await query(`last_over_time(ALERTS{alertstate="firing"}[${Math.ceil(seconds)}s])`)).map(({ metric }) => metric),
+    firedSince: async (time) =>
+      (await query(`last_over_time(ALERTS{alertstate="firing"}[${Date.now() - time + 1}ms])`)).map(
+        ({ metric }) => metric,
+      ),
     firing: async () => (await alerts()).filter(({ state }) => state === "firing").map(({ labels }) => labels),
-    raised: async () => (await alerts()).map(({ labels }) => labels),
+    raisedSince: async (time) =>
+      (await alerts()).filter(({ activeAt }) => Date.parse(activeAt) >= time).map(({ labels }) => labels),
     targets: async () => (await get("targets?state=active", targetsSchema)).data.activeTargets,
   };
 }

@@ -4,4 +4,5 @@ export { DaprClient, DaprError, type Refusal, type Versioned } from "./dapr.ts";
 export { ConfigError, readEnvironment, secret, serviceEnvironment, token } from "./environment.ts";
 export { errorResponses, HttpError } from "./errors.ts";
 export { serve, startOrExit } from "./server.ts";
-export { continueTrace, traceId } from "./trace.ts";
+export { continueTrace, isSampled, traceId } from "./trace.ts";
+export { inSpan, openTracing, type Span, type Tracing, type TracingConfig } from "./tracing.ts";

@@ -20,6 +20,9 @@ export interface DaprServiceArgs {
   /** The keys of `todo-secrets` that it gets, each as an environment variable. */
   readonly secretVariables: readonly SecretVariable[];
 
+  /** Other environment variables. @default none */
+  readonly variables?: Readonly<Record<string, string>>;
+
   /** The name of the Configuration that its sidecar takes. */
   readonly configuration: pulumi.Input<string>;
 
@@ -54,7 +57,7 @@ export class DaprService extends pulumi.ComponentResource {
   constructor(name: string, args: DaprServiceArgs, opts?: pulumi.ComponentResourceOptions) {
     super("event-flow:dapr:Service", name, {}, opts);
 
-    const { identity, namespace, files, highlyAvailable = false, loadBalancer } = args;
+    const { identity, namespace, variables = {}, files, highlyAvailable = false, loadBalancer } = args;
     const labels = { app: identity.name };
 
     const serviceAccount = new k8s.core.v1.ServiceAccount(
@@ -104,10 +107,13 @@ export class DaprService extends pulumi.ComponentResource {
                   name: identity.name,
                   image: args.image,
                   imagePullPolicy: "IfNotPresent",
-                  env: args.secretVariables.map((key) => ({
-                    name: key,
-                    valueFrom: { secretKeyRef: { name: secrets.todo.name, key } },
-                  })),
+                  env: [
+                    ...args.secretVariables.map((key) => ({
+                      name: key,
+                      valueFrom: { secretKeyRef: { name: secrets.todo.name, key } },
+                    })),
+                    ...Object.entries(variables).map(([key, value]) => ({ name: key, value })),
+                  ],
                   ports: [{ name: "http", containerPort: identity.port }],
                   startupProbe: {
                     httpGet: { path: probes.liveness, port: "http" },

@@ -22,6 +22,7 @@ export type Manifest = z.infer<typeof manifestSchema>;
 /** An environment variable of a service. */
 const variableSchema = z.looseObject({
   name: z.string(),
+  value: z.string().optional(),
   valueFrom: z.looseObject({ secretKeyRef: secretKeySchema.optional() }).optional(),
 });
 
@@ -39,19 +40,20 @@ const emittedSchema = z.object({
   ),
 });
 
-let emitted: Promise<z.infer<typeof emittedSchema>> | undefined;
+const emitted = new Map<string | undefined, Promise<z.infer<typeof emittedSchema>>>();
 
 /** What the program emits for the sidecars of stack dev. */
-function emittedForSidecars(): Promise<z.infer<typeof emittedSchema>> {
-  emitted ??= capture(process.execPath, [join(import.meta.dirname, "emit.ts")]).then((output) =>
-    emittedSchema.parse(JSON.parse(output)),
-  );
-  return emitted;
+function emittedForSidecars(collector?: string): Promise<z.infer<typeof emittedSchema>> {
+  const args = [join(import.meta.dirname, "emit.ts"), ...(collector === undefined ? [] : [collector])];
+  const emitting =
+    emitted.get(collector) ?? capture(process.execPath, args).then((output) => emittedSchema.parse(JSON.parse(output)));
+  emitted.set(collector, emitting);
+  return emitting;
 }
 
 /** The pod that the program emits for a service; undefined for an app of a test's own. */
-async function podOf(appId: string) {
-  const { deployments } = await emittedForSidecars();
+async function podOf(appId: string, collector?: string) {
+  const { deployments } = await emittedForSidecars(collector);
   return deployments
     .map(({ spec }) => spec.template)
     .find(({ metadata }) => metadata.annotations["dapr.io/app-id"] === appId);
@@ -85,12 +87,20 @@ export async function secretVariables(appId: string, values: SecretValues): Prom
   );
 }
 
+/** The environment variables that a service's container gets as they are. */
+export async function plainVariables(appId: string, { collector }: Backing): Promise<Record<string, string>> {
+  const variables = (await podOf(appId, collector))?.spec.containers.flatMap(({ env }) => env) ?? [];
+  return Object.fromEntries(variables.flatMap(({ name, value }) => (value === undefined ? [] : [[name, value]])));
+}
+
 /** Where this machine has what the manifests speak of. What is left out has no Component. */
 export interface Backing {
   /** Kafka's address. */
   readonly brokers?: string | undefined;
   /** Valkey's address and password. */
   readonly valkey?: { readonly address: string; readonly password: string } | undefined;
+  /** The URL of what takes traces. @default nothing is traced */
+  readonly collector?: string | undefined;
 }
 
 /**
@@ -98,7 +108,7 @@ export interface Backing {
  * and with the values of secrets, which in a cluster Dapr's operator puts in. An app that is none of the stack's gets what is
  * scoped to those.
  */
-export async function localManifests({ brokers, valkey }: Backing): Promise<readonly Manifest[]> {
+export async function localManifests({ brokers, valkey, collector }: Backing): Promise<readonly Manifest[]> {
   const values: SecretValues = {
     [`${secrets.redis.name}/${secrets.redis.keys.host}`]: valkey?.address,
     [`${secrets.redis.name}/${secrets.redis.keys.password}`]: valkey?.password,
@@ -107,7 +117,7 @@ export async function localManifests({ brokers, valkey }: Backing): Promise<read
     if ("value" in item) return item.name === "brokers" ? { name: item.name, value: brokers } : item;
     return { name: item.name, value: secretValue(values, item.secretKeyRef) };
   };
-  return (await emittedForSidecars()).manifests.flatMap((manifest) => {
+  return (await emittedForSidecars(collector)).manifests.flatMap((manifest) => {
     const metadata = manifest.spec.metadata?.map(localItem);
     if (metadata?.some(({ value }) => value === undefined)) return [];
     return [manifestSchema.parse({ ...manifest, spec: { ...manifest.spec, metadata } })];

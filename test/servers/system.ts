@@ -5,7 +5,7 @@ import { waitFor } from "../tools/progress.ts";
 import { clockFrom, withClock } from "./clock.ts";
 import { startDaprd, type Daprd } from "./daprd.ts";
 import { type Kafka, startKafka } from "./kafka.ts";
-import { type Backing, secretVariables, type SecretValues } from "./manifests.ts";
+import { type Backing, plainVariables, secretVariables, type SecretValues } from "./manifests.ts";
 import { freePort } from "./ports.ts";
 import { createDatabase, type Postgres, startPostgres } from "./postgres.ts";
 import { type Server, serverDir, startServer } from "./process.ts";
@@ -50,6 +50,8 @@ export interface SystemOptions {
   readonly ports?: Partial<Record<ServiceKey, number>>;
   /** Whether its sidecars show metrics. */
   readonly metrics?: boolean;
+  /** The URL of what takes its traces. @default nothing is traced */
+  readonly collector?: string | undefined;
   /** Whether it's there to be measured: with a database that waits for its disk, and a broker that is compiled thoroughly. */
   readonly measured?: boolean;
   /** Between the parts: what is to be told as the address of one instead of its own. */
@@ -120,7 +122,11 @@ export async function startPod(
       port,
       clock,
       log: log?.(identity.name),
-      env: { ...(await secretVariables(identity.appId, secretValues)), DAPR_HTTP_PORT: String(httpPort) },
+      env: {
+        ...(await plainVariables(identity.appId, backing)),
+        ...(await secretVariables(identity.appId, secretValues)),
+        DAPR_HTTP_PORT: String(httpPort),
+      },
     }),
     startDaprd({
       ...backing,
@@ -166,6 +172,7 @@ export async function startSystem(options: SystemOptions = {}): Promise<System> 
     const backing: Backing = {
       brokers: `127.0.0.1:${advertised}`,
       valkey: { address: `127.0.0.1:${await via("valkey", valkey.port)}`, password: valkey.password },
+      collector: options.collector,
     };
     const { name: secret, keys } = secrets.todo;
     const secretValues: SecretValues = {

@@ -131,8 +131,13 @@ export async function inSpan<T>(
   }
 }
 
-/** What the kubelet and Prometheus ask every few seconds, which is nobody's trace. */
-const untraced: ReadonlySet<string | undefined> = new Set([...Object.values(probes), metricsPath]);
+/** What the kubelet, Prometheus and the sidecar ask for themselves is nobody's trace. */
+const asked: readonly string[] = [...Object.values(probes), metricsPath];
+
+function isTraced(url: string): boolean {
+  const path = url.split("?", 1)[0] ?? "";
+  return !asked.includes(path) && !path.startsWith("/dapr/");
+}
 
 /** Makes a span of each request. It begins with the request's id, which is its `traceparent`. */
 export function requestTracing(tracing: Tracing) {
@@ -140,7 +145,7 @@ export function requestTracing(tracing: Tracing) {
   return {
     begin(request: IncomingMessage): string {
       const { headers, method = "", url = "" } = request;
-      if (untraced.has(url.split("?", 1)[0])) {
+      if (!isTraced(url)) {
         return continueTrace(headers.traceparent);
       }
       const { traceparent } = headers;

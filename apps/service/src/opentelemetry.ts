@@ -23,7 +23,7 @@ import {
   type Sampler,
 } from "@opentelemetry/sdk-trace";
 import type { FastifyBaseLogger } from "fastify";
-import type { Span, SpanOptions, Tracing, TracingConfig } from "./tracing.ts";
+import type { Sampler as SamplerName, Span, SpanOptions, Tracing } from "./tracing.ts";
 
 /** How long a service that stops waits for its last spans to be taken. */
 const closeMs = 3_000;
@@ -40,7 +40,7 @@ const kinds = {
 interface Options {
   readonly endpoint: string;
   readonly serviceName: string;
-  readonly sampler: TracingConfig["OTEL_TRACES_SAMPLER"];
+  readonly sampler: SamplerName;
   readonly samplerRatio: number;
 }
 
@@ -111,7 +111,7 @@ export function createTracing({ endpoint, serviceName, sampler, samplerRatio }: 
   };
 }
 
-function samplerOf(name: Options["sampler"], samplerRatio: number): Sampler {
+function samplerOf(name: SamplerName, samplerRatio: number): Sampler {
   const basedOnParent = (root: Sampler) => new ParentBasedSampler({ root });
   switch (name) {
     case "always_on":

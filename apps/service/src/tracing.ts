@@ -13,6 +13,7 @@ const samplers = [
   "parentbased_always_off",
   "parentbased_traceidratio",
 ] as const;
+export type Sampler = (typeof samplers)[number];
 
 const endpoint = "must be a URL like http://collector:4318";
 const ratio = "must be a number from 0 to 1";
@@ -26,15 +27,14 @@ export function tracingEnvironment() {
     /** Where traces go, by OTLP over HTTP. Without it nothing is traced. */
     OTEL_EXPORTER_OTLP_ENDPOINT: z.url({ protocol: /^https?$/, error: endpoint }).optional(),
     OTEL_SERVICE_NAME: z.string().min(1, "must not be empty").optional(),
-    OTEL_TRACES_SAMPLER: z
-      .enum(samplers, `must be one of ${samplers.join(", ")}`)
-      // What the caller decided, and else yes.
-      .default("parentbased_always_on"),
+    /** @default what the caller decided, and else all */
+    OTEL_TRACES_SAMPLER: z.enum(samplers, `must be one of ${samplers.join(", ")}`).optional(),
     OTEL_TRACES_SAMPLER_ARG: z
       .string()
-      .regex(/^(0|1|0?\.\d+|[01]\.0+)$|^0\.\d+$/, ratio)
+      .regex(/^([01]|[01]?\.\d+)$/, ratio)
       .transform(Number)
-      .default(1),
+      .refine((value) => value <= 1, ratio)
+      .optional(),
   };
 }
 
@@ -42,8 +42,8 @@ export function tracingEnvironment() {
 export interface TracingConfig {
   readonly OTEL_EXPORTER_OTLP_ENDPOINT?: string | undefined;
   readonly OTEL_SERVICE_NAME?: string | undefined;
-  readonly OTEL_TRACES_SAMPLER: (typeof samplers)[number];
-  readonly OTEL_TRACES_SAMPLER_ARG: number;
+  readonly OTEL_TRACES_SAMPLER?: Sampler | undefined;
+  readonly OTEL_TRACES_SAMPLER_ARG?: number | undefined;
 }
 
 /** What is told of a span (https://opentelemetry.io/docs/specs/semconv/). */
@@ -90,8 +90,8 @@ export async function openTracing(serviceName: string, config: TracingConfig): P
   return createTracing({
     endpoint,
     serviceName: config.OTEL_SERVICE_NAME ?? serviceName,
-    sampler: config.OTEL_TRACES_SAMPLER,
-    samplerRatio: config.OTEL_TRACES_SAMPLER_ARG,
+    sampler: config.OTEL_TRACES_SAMPLER ?? "parentbased_always_on",
+    samplerRatio: config.OTEL_TRACES_SAMPLER_ARG ?? 1,
   });
 }
 

@@ -29,8 +29,8 @@ beforeAll(async () => {
 }, 300_000);
 
 afterAll(async () => {
-  await system?.stop();
-  await collector?.stop();
+  await system.stop();
+  await collector.stop();
 });
 
 interface Task {

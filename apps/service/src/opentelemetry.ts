@@ -12,7 +12,7 @@ import {
 } from "@opentelemetry/api";
 import { setGlobalErrorHandler } from "@opentelemetry/core";
 import { OTLPTraceExporter } from "@opentelemetry/exporter-trace-otlp-http";
-import { defaultResource, detectResources, envDetector, resourceFromAttributes } from "@opentelemetry/resources";
+import { defaultResource, detectResources, resourceAttributesEnvDetector, resourceFromAttributes } from "@opentelemetry/resources";
 import {
   AlwaysOffSampler,
   AlwaysOnSampler,
@@ -61,7 +61,7 @@ export function createTracing({ endpoint, serviceName, sampler, samplerRatio }: 
   });
   const provider = new TracerProvider({
     resource: defaultResource()
-      .merge(detectResources({ detectors: [envDetector] }))
+      .merge(detectResources({ detectors: [resourceAttributesEnvDetector] }))
       .merge(resourceFromAttributes({ "service.name": serviceName })),
     sampler: samplerOf(sampler, samplerRatio),
     spanProcessors: [

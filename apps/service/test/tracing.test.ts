@@ -1,20 +1,9 @@
-import { once } from "node:events";
-import { createServer, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
-import { text } from "node:stream/consumers";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { type OtlpSink, startOtlpSink } from "../../../test/servers/otlp-sink.ts";
 import { ConfigError, createApp, inSpan, openTracing, readEnvironment, type TracingConfig } from "../src/index.ts";
 import { tracingEnvironment } from "../src/tracing.ts";
 
 const secret = "a-password-of-the-database";
-
-interface ExportedSpan {
-  readonly traceId: string;
-  readonly spanId: string;
-  readonly parentSpanId?: string;
-  readonly name: string;
-  readonly status: { readonly code: number; readonly message?: string };
-}
 
 describe("the environment", () => {
   const read = (environment: NodeJS.ProcessEnv) => readEnvironment(tracingEnvironment(), environment);
@@ -56,32 +45,16 @@ test("without a collector nothing is traced", async () => {
 });
 
 describe("an app", () => {
-  const exported: ExportedSpan[] = [];
-  let collector: Server;
-  let endpoint: string;
-
+  let sink: OtlpSink;
   beforeEach(async () => {
-    exported.length = 0;
-    collector = createServer((request, response) => {
-      void text(request).then((body) => {
-        const { resourceSpans } = JSON.parse(body) as {
-          resourceSpans: { scopeSpans: { spans: ExportedSpan[] }[] }[];
-        };
-        exported.push(...resourceSpans.flatMap(({ scopeSpans }) => scopeSpans.flatMap(({ spans }) => spans)));
-        response.setHeader("content-type", "application/json").end("{}");
-      });
-    });
-    collector.listen(0, "127.0.0.1");
-    await once(collector, "listening");
-    endpoint = `http://127.0.0.1:${(collector.address() as AddressInfo).port}`;
+    sink = await startOtlpSink();
   });
   afterEach(() => {
-    collector.closeAllConnections();
-    collector.close();
+    sink.stop();
   });
 
   const start = async (config: TracingConfig = {}) => {
-    const tracing = await openTracing("tasks", { OTEL_EXPORTER_OTLP_ENDPOINT: endpoint, ...config });
+    const tracing = await openTracing("tasks", { OTEL_EXPORTER_OTLP_ENDPOINT: sink.url, ...config });
     const app = await createApp({
       title: "Tasks",
       description: "",
@@ -114,17 +87,17 @@ describe("an app", () => {
     const app = await start();
     await app.inject({ method: "POST", url: "/tasks/5?x=1", headers: from("01"), payload: {} });
     await app.close();
-    const [save, request] = exported;
+    const [save, request] = sink.spans;
     expect(request).toMatchObject({ traceId, parentSpanId: "b7ad6b7169203331", name: "POST /tasks/:id" });
     expect(save).toMatchObject({ traceId, parentSpanId: request?.spanId, name: "save" });
-    expect(exported).toHaveLength(2);
+    expect(sink.spans).toHaveLength(2);
   });
 
   test("shows what failed, without a secret", async () => {
     const app = await start();
     await app.inject({ method: "GET", url: "/broken" });
     await app.close();
-    expect(exported.map(({ name, status }) => [name, status])).toEqual([
+    expect(sink.spans.map(({ name, status }) => [name, status])).toEqual([
       ["break", { code: 2, message: "no [redacted] for you" }],
       ["GET /broken", { code: 2, message: "HTTP 500" }],
     ]);
@@ -134,7 +107,7 @@ describe("an app", () => {
     const app = await start();
     for (const url of ["/health", "/ready?", "/metrics", "/dapr/config"]) await app.inject({ method: "GET", url });
     await app.close();
-    expect(exported).toEqual([]);
+    expect(sink.spans).toEqual([]);
   });
 
   test.each<[expected: number, sampler: TracingConfig, flags: string]>([
@@ -148,11 +121,11 @@ describe("an app", () => {
     const app = await start(sampler);
     await app.inject({ method: "POST", url: "/tasks/5", headers: from(flags), payload: {} });
     await app.close();
-    expect(exported).toHaveLength(expected);
+    expect(sink.spans).toHaveLength(expected);
   });
 
   test("closes in time when the collector never answers", async () => {
-    collector.removeAllListeners("request");
+    sink.freeze();
     const app = await start();
     await app.inject({ method: "POST", url: "/tasks/5", payload: {} });
     const begun = performance.now();

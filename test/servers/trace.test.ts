@@ -240,6 +240,21 @@ test("shows where handling failed", async () => {
   expect(new Set([...deliveries].map((delivery) => delivery?.parentSpanId))).toEqual(new Set([publish.spanId]));
 });
 
+test("shows where publishing failed", async () => {
+  const { traceId, headers } = callersStep();
+  await backend.daprd.kill();
+  await createTask(randomUUID(), headers);
+  const publishing = (spans: readonly CollectedSpan[]) => spans.filter(({ name }) => name === `publish ${created}`);
+  const failed = await traced(traceId, "a failed publishing", (all) => publishing(all).length > 0);
+  expect(publishing(failed)[0]).toMatchObject({ status: { code: statusError } });
+  await backend.daprd.start();
+  const spans = await wholeTrace(traceId);
+  // The one that got through is what led to the delivery.
+  const publish = one(publishing(spans), "publishing that didn't fail", ({ status }) => status.code === 0);
+  const delivery = one(spans, "the delivery", ({ name }) => name === `pubsub/${created}`);
+  expect(delivery.parentSpanId).toBe(publish.spanId);
+});
+
 test("tells nothing of probes, or of what else belongs to no trace", () => {
   const spans = collector.spans();
   expect(show(spans.filter((span) => fromDapr(span) && span.parentSpanId === ""))).toBe("");

@@ -3,7 +3,7 @@ import { AppSecrets } from "./components/app-secrets.ts";
 import { Broker } from "./components/broker.ts";
 import { Cluster } from "./components/cluster.ts";
 import { DaprComponent, kafkaMetadata, redisMetadata, smtpMetadata } from "./components/dapr-component.ts";
-import { DaprConfiguration } from "./components/dapr-configuration.ts";
+import { DaprConfiguration, tracingVariables } from "./components/dapr-configuration.ts";
 import { DaprResiliency } from "./components/dapr-resiliency.ts";
 import { DaprService } from "./components/dapr-service.ts";
 import { DaprControlPlane, readCrds } from "./components/dapr.ts";
@@ -20,7 +20,7 @@ const scopes = Object.values(services).map(({ appId }) => appId);
 
 // Whatever is wrong with the config is said here, before anything is made.
 const settings = readSettings();
-const { highlyAvailable } = settings;
+const { highlyAvailable, tracing } = settings;
 const crds = await readCrds(settings.daprChart);
 
 const cluster = new Cluster("cluster", { settings });
@@ -47,7 +47,7 @@ new Monitoring(
 );
 const frontDoor = new FrontDoor("front-door", { site });
 
-const configuration = new DaprConfiguration("configuration", { namespace }, { ...inCluster, dependsOn: dapr });
+const configuration = new DaprConfiguration("configuration", { namespace, tracing }, { ...inCluster, dependsOn: dapr });
 const pubsub = new DaprComponent(
   "pubsub",
   {
@@ -91,6 +91,7 @@ const withSidecar = { ...inCluster, dependsOn: [dapr, pubsub, state, resiliency,
 const common = {
   namespace,
   configuration: configuration.configurationName,
+  variables: tracingVariables(tracing),
   revisions: {
     [secrets.todo.name]: appSecrets.revision,
     [secrets.redis.name]: stateStore.revision,
@@ -128,7 +129,7 @@ new DaprService(
     identity: notificationService,
     image: images.notificationService,
     secretVariables: [jwtSecret],
-    variables: { EMAIL: email === undefined ? "off" : "on" },
+    variables: { ...common.variables, EMAIL: email === undefined ? "off" : "on" },
     revisions: {
       ...common.revisions,
       ...(mail.revision === undefined ? {} : { [secrets.smtp.name]: mail.revision }),

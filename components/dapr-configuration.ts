@@ -1,9 +1,13 @@
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
+import type { Tracing } from "./settings.ts";
 
 export interface DaprConfigurationArgs {
   /** The namespace of the sidecars that it is for. */
   readonly namespace: pulumi.Input<string>;
+
+  /** Where they send traces. @default they trace nothing */
+  readonly tracing?: Tracing | undefined;
 }
 
 /** How sidecars behave (https://docs.dapr.io/operations/configuration/configuration-overview/). */
@@ -28,6 +32,7 @@ export class DaprConfiguration extends pulumi.ComponentResource {
           ],
           // By default each path is a label's value, and there is one for each user.
           metrics: { enabled: true, http: { increasedCardinality: false } },
+          ...(args.tracing === undefined ? {} : { tracing: tracingOf(args.tracing) }),
         },
       },
       { parent: this },
@@ -36,4 +41,24 @@ export class DaprConfiguration extends pulumi.ComponentResource {
     this.configurationName = manifest.metadata.name;
     this.registerOutputs({ configurationName: this.configurationName });
   }
+}
+
+/** A sidecar decides only of what is no part of a trace yet; in a trace it follows its caller, and in an event its publisher. */
+function tracingOf({ endpoint, ratio }: Tracing) {
+  const { protocol, host } = new URL(endpoint);
+  return {
+    samplingRate: String(ratio),
+    otel: { endpointAddress: host, isSecure: protocol === "https:", protocol: "http" },
+  };
+}
+
+/** The environment variables that make a service tell of the same traces (https://opentelemetry.io/docs/specs/otel/configuration/). */
+export function tracingVariables(tracing: Tracing | undefined): Record<string, string> {
+  return tracing === undefined
+    ? {}
+    : {
+        OTEL_EXPORTER_OTLP_ENDPOINT: tracing.endpoint,
+        OTEL_TRACES_SAMPLER: "parentbased_traceidratio",
+        OTEL_TRACES_SAMPLER_ARG: String(tracing.ratio),
+      };
 }

@@ -60,7 +60,7 @@ export class DaprService extends pulumi.ComponentResource {
   constructor(name: string, args: DaprServiceArgs, opts?: pulumi.ComponentResourceOptions) {
     super("event-flow:dapr:Service", name, {}, opts);
 
-    const { identity, namespace, files, highlyAvailable = false, loadBalancer } = args;
+    const { identity, namespace, variables = {}, files, highlyAvailable = false, loadBalancer } = args;
     const labels = { app: identity.name };
 
     const serviceAccount = new k8s.core.v1.ServiceAccount(
@@ -115,7 +115,7 @@ export class DaprService extends pulumi.ComponentResource {
                       name: key,
                       valueFrom: { secretKeyRef: { name: secret, key } },
                     })),
-                    ...Object.entries(args.variables ?? {}).map(([variable, value]) => ({ name: variable, value })),
+                    ...Object.entries(variables).map(([variable, value]) => ({ name: variable, value })),
                   ],
                   ports: [{ name: "http", containerPort: identity.port }],
                   startupProbe: {

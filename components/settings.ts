@@ -16,8 +16,19 @@ interface CommonSettings {
   /** Where Dapr's Helm chart comes from. */
   readonly daprChart: DaprChart;
 
+  /** Where traces go, and which ones; `undefined` where nothing is traced. */
+  readonly tracing: Tracing | undefined;
+
   /** Whether what runs in the cluster survives the loss of a node, and is rolled without a failed request. */
   readonly highlyAvailable: boolean;
+}
+
+/** What services and sidecars tell of what they do. */
+export interface Tracing {
+  /** An OpenTelemetry collector that takes OTLP over HTTP: a URL without a path. */
+  readonly endpoint: string;
+  /** The share of traces that is kept of those whose caller didn't decide, from 0 to 1. */
+  readonly ratio: number;
 }
 
 /** Dapr's Helm chart: the official one, or a directory that has it with its CRDs in `crds/`. */
@@ -120,6 +131,9 @@ const portNumber = z
   .refine((digits) => Number(digits) >= 1 && Number(digits) <= 65_535);
 /** An address, or a name before it in angle brackets. */
 const sender = z.union([z.email(), z.string().regex(/^[^<>"\r\n]+ <[^<>\s@]+@[^<>\s@]+>$/)]);
+// The sidecar takes no path.
+const origin = z.string().regex(/^https?:\/\/[\w.-]+(:\d{1,5})?$/);
+const ratio = z.string().regex(/^(0|1|0\.\d+)$/);
 
 const namespaceName = z.string().regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/);
 
@@ -135,6 +149,8 @@ const keys = {
   namespace: environments,
   daprChart: environments,
   images: environments,
+  otlpEndpoint: environments,
+  traceRatio: environments,
   kubeContext: ["dev"],
   kubeconfig: ["dev"],
   broker: ["dev"],
@@ -218,6 +234,7 @@ function read(environment: Environment, reader: ConfigReader): Settings {
           '{"from":"minikube"}, {"from":"registry","repository":"<registry>/<path>"} or ' + prebuiltExample,
         ),
         daprChart: reader.daprChart(),
+        tracing: reader.tracing(),
       };
     }
     case "prod":
@@ -259,6 +276,7 @@ function read(environment: Environment, reader: ConfigReader): Settings {
           '{"from":"registry"}, {"from":"registry","name":"<registry>"} or ' + prebuiltExample,
         ),
         daprChart: reader.daprChart(),
+        tracing: reader.tracing(),
       };
   }
 }
@@ -441,6 +459,20 @@ class ConfigReader {
       this.problem("namespace", what, { do: "set", value: byDefault });
     }
     return value;
+  }
+
+  tracing(): Tracing | undefined {
+    const example = "http://collector.observability:4318";
+    const endpoint = this.optional("otlpEndpoint", origin, `a URL without a path, like ${example}`, example);
+    const share = this.optional("traceRatio", ratio, "a number from 0 to 1", "0.1");
+    if (endpoint === undefined) {
+      if (share !== undefined) {
+        const what = "says which traces are kept, but without event-flow:otlpEndpoint there are none.";
+        this.problem("traceRatio", what, { do: "rm" });
+      }
+      return undefined;
+    }
+    return { endpoint, ratio: Number(share ?? 1) };
   }
 
   daprChart(): DaprChart {

@@ -40,19 +40,20 @@ const emittedSchema = z.object({
   ),
 });
 
-let emitted: Promise<z.infer<typeof emittedSchema>> | undefined;
+const emitted = new Map<string | undefined, Promise<z.infer<typeof emittedSchema>>>();
 
 /** What the program emits for the sidecars of stack dev. */
-function emittedForSidecars(): Promise<z.infer<typeof emittedSchema>> {
-  emitted ??= capture(process.execPath, [join(import.meta.dirname, "emit.ts")]).then((output) =>
-    emittedSchema.parse(JSON.parse(output)),
-  );
-  return emitted;
+function emittedForSidecars(collector?: string): Promise<z.infer<typeof emittedSchema>> {
+  const args = [join(import.meta.dirname, "emit.ts"), ...(collector === undefined ? [] : [collector])];
+  const emitting =
+    emitted.get(collector) ?? capture(process.execPath, args).then((output) => emittedSchema.parse(JSON.parse(output)));
+  emitted.set(collector, emitting);
+  return emitting;
 }
 
 /** The pod that the program emits for a service; undefined for an app of a test's own. */
-async function podOf(appId: string) {
-  const { deployments } = await emittedForSidecars();
+async function podOf(appId: string, collector?: string) {
+  const { deployments } = await emittedForSidecars(collector);
   return deployments
     .map(({ spec }) => spec.template)
     .find(({ metadata }) => metadata.annotations["dapr.io/app-id"] === appId);
@@ -76,8 +77,12 @@ function secretValue(values: SecretValues, { name, key }: z.infer<typeof secretK
 }
 
 /** The environment variables that a service's container gets. */
-export async function podVariables(appId: string, values: SecretValues): Promise<Record<string, string>> {
-  const variables = (await podOf(appId))?.spec.containers.flatMap(({ env }) => env) ?? [];
+export async function podVariables(
+  appId: string,
+  values: SecretValues,
+  collector?: string,
+): Promise<Record<string, string>> {
+  const variables = (await podOf(appId, collector))?.spec.containers.flatMap(({ env }) => env) ?? [];
   return Object.fromEntries(
     variables.flatMap(({ name, value: plain, valueFrom }) => {
       const value = plain ?? (valueFrom?.secretKeyRef && secretValue(values, valueFrom.secretKeyRef));
@@ -94,6 +99,8 @@ export interface Backing {
   readonly valkey?: { readonly address: string; readonly password: string } | undefined;
   /** Where mail is taken. */
   readonly smtp?: { readonly host: string; readonly port: number } | undefined;
+  /** The URL of what takes traces. @default nothing is traced */
+  readonly collector?: string | undefined;
 }
 
 /**
@@ -101,7 +108,7 @@ export interface Backing {
  * and with the values of secrets, which in a cluster Dapr's operator puts in. An app that is none of the stack's gets what is
  * scoped to those.
  */
-export async function localManifests({ brokers, valkey, smtp }: Backing): Promise<readonly Manifest[]> {
+export async function localManifests({ brokers, valkey, smtp, collector }: Backing): Promise<readonly Manifest[]> {
   const values: SecretValues = {
     [`${secrets.redis.name}/${secrets.redis.keys.host}`]: valkey?.address,
     [`${secrets.redis.name}/${secrets.redis.keys.password}`]: valkey?.password,
@@ -115,7 +122,7 @@ export async function localManifests({ brokers, valkey, smtp }: Backing): Promis
     if ("value" in item) return item.name in addresses ? { name: item.name, value: addresses[item.name] } : item;
     return { name: item.name, value: secretValue(values, item.secretKeyRef) };
   };
-  return (await emittedForSidecars()).manifests.flatMap((manifest) => {
+  return (await emittedForSidecars(collector)).manifests.flatMap((manifest) => {
     const metadata = manifest.spec.metadata?.map(localItem);
     if (metadata?.some(({ value }) => value === undefined)) return [];
     return [manifestSchema.parse({ ...manifest, spec: { ...manifest.spec, metadata } })];

@@ -55,6 +55,8 @@ export interface SystemOptions {
   readonly metrics?: boolean;
   /** Whether there is something that takes mail. @default there isn't, and no channel for e-mail */
   readonly mail?: boolean;
+  /** The URL of what takes its traces. @default nothing is traced */
+  readonly collector?: string | undefined;
   /** Whether it's there to be measured: with a database that waits for its disk, and a broker that is compiled thoroughly. */
   readonly measured?: boolean;
   /** Between the parts: what is to be told as the address of one instead of its own. */
@@ -130,7 +132,7 @@ export async function startPod(
       clock,
       log: log?.(identity.name),
       env: {
-        ...(await podVariables(identity.appId, secretValues)),
+        ...(await podVariables(identity.appId, secretValues, backing.collector)),
         ...(backing.smtp === undefined ? { EMAIL: "off" } : {}),
         DAPR_HTTP_PORT: String(httpPort),
       },
@@ -186,6 +188,7 @@ export async function startSystem(options: SystemOptions = {}): Promise<System> 
       brokers: `127.0.0.1:${advertised}`,
       valkey: { address: `127.0.0.1:${await via("valkey", valkey.port)}`, password: valkey.password },
       smtp: maildev?.smtp,
+      collector: options.collector,
     };
     const { todo, nextTask, analytics } = secrets;
     const secretValues: SecretValues = {

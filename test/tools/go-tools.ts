@@ -14,6 +14,7 @@ export const versions = {
   minikube: "1.38.1",
   vegeta: "12.13.0",
   toxiproxy: "2.5.0",
+  otelCollector: "0.165.0",
 } as const;
 
 const sources = join(import.meta.dirname, "go");
@@ -200,6 +201,12 @@ export const vegeta = goTool("vegeta", versions.vegeta, 20, { packages: ["github
 /** The proxy that breaks connections, for `make chaos`, which builds it when it's needed: its program is called `server`. */
 export const toxiproxy = goTool("toxiproxy", versions.toxiproxy, 15, {
   packages: ["github.com/Shopify/toxiproxy/v2/cmd/server"],
+});
+
+/** What takes traces in the test that follows one; built when that needs it. */
+export const otelCollector = goTool("otel-collector", versions.otelCollector, 40, {
+  packages: ["event-flow/otel-collector"],
+  flags: [quick],
 });
 
 /** In the order of their need: what a cluster's first steps wait for comes first. */

@@ -53,6 +53,8 @@ describe("stack dev", () => {
         "event-flow:broker": "kafka",
         "event-flow:kubeContext": "minikube",
         "event-flow:images": '{"from":"registry","repository":"localhost:5000/event-flow"}',
+        "event-flow:otlpEndpoint": "https://collector.example.com",
+        "event-flow:traceRatio": "0.25",
       }),
     ).toEqual({
       environment: "dev",
@@ -62,8 +64,20 @@ describe("stack dev", () => {
       highlyAvailable: false,
       broker: "kafka",
       images: { from: "registry", repository: "localhost:5000/event-flow" },
+      tracing: { endpoint: "https://collector.example.com", ratio: 0.25 },
       daprChart: { from: "directory", path: fixture("dapr-chart") },
     });
+  });
+
+  test("traces everything unless told otherwise, where it's told where to", () => {
+    const config = { ...minimal, "event-flow:otlpEndpoint": "http://collector:4318" };
+    expect(parse(config)).toMatchObject({ tracing: { endpoint: "http://collector:4318", ratio: 1 } });
+    for (const ratio of ["1.5", "-1", "10%", ""]) {
+      expect(problems({ ...config, "event-flow:traceRatio": ratio })).toBe(
+        `  event-flow:traceRatio is "${ratio}"; allowed: a number from 0 to 1.\n` +
+          "    pulumi config set event-flow:traceRatio 0.1 --stack dev",
+      );
+    }
   });
 
   test("finds the kubeconfig as kubectl does", () => {
@@ -116,6 +130,20 @@ describe("a bad value is told with its key, what is allowed, and the command tha
       "Event_Flow",
       '  event-flow:namespace is "Event_Flow"; allowed: a Kubernetes name, at most 63 of a-z, 0-9 and inner "-".\n' +
         "    pulumi config set event-flow:namespace default --stack dev",
+    ],
+    ...["collector:4318", "http://collector:4318/v1/traces", "http://user:secret@collector", "grpc://collector"].map(
+      (endpoint): [key: string, value: string, told: string] => [
+        "otlpEndpoint",
+        endpoint,
+        `  event-flow:otlpEndpoint is "${endpoint}"; allowed: a URL without a path, like http://collector.observability:4318.\n` +
+          "    pulumi config set event-flow:otlpEndpoint http://collector.observability:4318 --stack dev",
+      ],
+    ),
+    [
+      "traceRatio",
+      "0.1",
+      "  event-flow:traceRatio says which traces are kept, but without event-flow:otlpEndpoint there are none.\n" +
+        "    pulumi config rm event-flow:traceRatio --stack dev",
     ],
     [
       "images",
@@ -186,8 +214,8 @@ describe("a bad value is told with its key, what is allowed, and the command tha
   test("an unknown key that is like no other, with all there are", () => {
     expect(problems({ ...minimal, "event-flow:replicas": "3" })).toBe(
       "  event-flow:replicas is not a key of this project. Its keys: environment, namespace, daprChart, images, " +
-        "kubeContext, kubeconfig, broker, region, nodes, domain, redpandaBrokers, redpandaUsername, redpandaPassword, " +
-        "redpandaMechanism, redpandaCa, smtpHost, smtpPort, smtpFrom, smtpUser, smtpPassword.\n" +
+        "otlpEndpoint, traceRatio, kubeContext, kubeconfig, broker, region, nodes, domain, redpandaBrokers, " +
+        "redpandaUsername, redpandaPassword, redpandaMechanism, redpandaCa, smtpHost, smtpPort, smtpFrom, smtpUser, smtpPassword.\n" +
         "    pulumi config rm event-flow:replicas --stack dev",
     );
   });

@@ -1,5 +1,6 @@
+import { services } from "@event-flow/events";
 import { databaseSecrets } from "@event-flow/postgres";
-import { createApp, DaprClient } from "@event-flow/service";
+import { createApp, DaprClient, openTracing } from "@event-flow/service";
 import type { Config } from "./config.ts";
 import { createDatabase } from "./database.ts";
 import { createMeter, showBacklog } from "./metrics.ts";
@@ -10,6 +11,7 @@ import { taskRoutes } from "./routes.ts";
 
 /** Builds the backend: the tasks' API over PostgreSQL, and the relay that publishes each change. Opens no connection. */
 export async function buildApp(config: Config) {
+  const tracing = await openTracing(services.backend.name, config);
   const app = await createApp({
     title: "Tasks",
     description: "Each user's tasks. Every change is published as an event.",
@@ -18,15 +20,22 @@ export async function buildApp(config: Config) {
     secrets: [...databaseSecrets(config.DATABASE_URL), config.DAPR_API_TOKEN ?? "", config.NEXT_TASK_TOKEN],
     // Not the sidecar: without it changes are taken, and their events follow. How many wait is told besides.
     readiness: { database: async () => ({ outbox: await readBacklog(database) }) },
+    tracing,
   });
   const database = createDatabase(config.DATABASE_URL, (err) => {
     app.log.warn({ err }, "Lost an idle connection to the database");
   });
   showBacklog(app.metrics, () => readBacklog(database));
-  const dapr = new DaprClient({ port: config.DAPR_HTTP_PORT, apiToken: config.DAPR_API_TOKEN });
-  const relay = new Relay({ databaseUrl: config.DATABASE_URL, dapr, log: app.log, meter: createMeter(app.metrics) });
+  const dapr = new DaprClient({ port: config.DAPR_HTTP_PORT, apiToken: config.DAPR_API_TOKEN, tracing });
+  const relay = new Relay({
+    databaseUrl: config.DATABASE_URL,
+    dapr,
+    log: app.log,
+    meter: createMeter(app.metrics),
+    tracing,
+  });
 
-  const change = changeWithOutbox(database, relay);
+  const change = changeWithOutbox(database, relay, tracing);
   await app.register((scope, _options, done) => {
     taskRoutes(scope, { database, change });
     done();

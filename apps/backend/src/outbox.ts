@@ -1,4 +1,5 @@
 import type { EventType } from "@event-flow/events";
+import { inSpan, type Tracing } from "@event-flow/service";
 import { sql, type OperationNodeSource } from "kysely";
 import type { Database, TaskRow } from "./database.ts";
 import type { Relay } from "./relay.ts";
@@ -19,14 +20,24 @@ export type Change = (
  * design, an event is lost whenever publishing fails.) One statement is also one way to the database and back, where a
  * transaction of two takes four.
  */
-export function changeWithOutbox(database: Database, relay: Relay): Change {
+export function changeWithOutbox(database: Database, relay: Relay, tracing?: Tracing): Change {
   return async ({ type, traceparent }, statement, also) => {
-    const { rows } = await sql<TaskRow>`
+    const noting = sql<TaskRow>`
       with changed as (${statement}), noted as (
         insert into outbox (type, traceparent, task) select ${type}, ${traceparent}, to_json(changed) from changed
       )${also === undefined ? sql`` : sql`, besides as (${also})`}
       select * from changed
-    `.execute(database);
+    `;
+    const { rows } = await inSpan(
+      tracing,
+      () => ({
+        name: `commit ${type}`,
+        kind: "client",
+        parent: traceparent,
+        attributes: { "db.system.name": "postgresql", "db.collection.name": "outbox" },
+      }),
+      () => noting.execute(database),
+    );
     if (rows[0] !== undefined) {
       relay.committed();
     }

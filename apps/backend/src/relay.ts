@@ -1,4 +1,5 @@
-import { traceId, type DaprClient, type DaprError } from "@event-flow/service";
+import { topic } from "@event-flow/events";
+import { isSampled, traceId, type DaprClient, type DaprError, type Span, type Tracing } from "@event-flow/service";
 import type { FastifyBaseLogger } from "fastify";
 import pg from "pg";
 import { eventOf, type TaskChange, type TaskEvent } from "./events.ts";
@@ -47,6 +48,8 @@ interface Options {
   readonly dapr: DaprClient;
   readonly log: FastifyBaseLogger;
   readonly meter: Meter;
+  /** @default nothing is traced */
+  readonly tracing?: Tracing | undefined;
 }
 
 /**
@@ -206,12 +209,20 @@ export class Relay {
       await Promise.all(
         [...byType].map(async ([type, group]) => {
           const called = performance.now();
+          const spans = this.#options.tracing && beginPublishing(this.#options.tracing, group);
           const refusals = await this.#options.dapr.publish(
             type,
-            group.map(({ event }) => event),
+            // What becomes of an event is a part of its publishing.
+            group.map(({ event }, index) => {
+              const span = spans?.[index];
+              return span === undefined ? event : { ...event, traceparent: span.traceparent };
+            }),
           );
           const durationMs = Math.round((performance.now() - called) * 10) / 10;
-          const refused = new Set(refusals.map(({ eventId }) => eventId));
+          const refused = new Map(refusals.map(({ eventId, error }) => [eventId, error]));
+          spans?.forEach((span, index) => {
+            span.end({ failure: refused.get(group[index]?.event.id ?? "") });
+          });
           refusal ??= refusals[0]?.error;
           for (const { id, event } of group) {
             if (refused.has(event.id)) {
@@ -281,6 +292,27 @@ export class Relay {
 async function tryLock(client: pg.Client): Promise<boolean> {
   const { rows } = await client.query<{ locked: boolean }>("select pg_try_advisory_lock($1) as locked", [lock]);
   return rows[0]?.locked === true;
+}
+
+/** A span for each event; the sidecar's own, which are one call's, are parts of the first that is traced. */
+function beginPublishing(tracing: Tracing, group: readonly Waiting[]): Span[] {
+  let first: string | undefined;
+  return group.map(({ event }) => {
+    const span = tracing.begin(`publish ${topic(event.type)}`, {
+      kind: "producer",
+      parent: event.traceparent,
+      links: first === undefined ? [] : [first],
+      attributes: {
+        "messaging.system": "kafka",
+        "messaging.operation.type": "send",
+        "messaging.destination.name": topic(event.type),
+        "messaging.message.id": event.id,
+        "messaging.batch.message_count": group.length,
+      },
+    });
+    if (isSampled(span.traceparent)) first ??= span.traceparent;
+    return span;
+  });
 }
 
 /** The first event of each task, then the second of each, and so on. */

@@ -16,6 +16,7 @@ import { errorResponses, handleError, handleNotFound, HttpError } from "./errors
 import { showMetrics } from "./metrics.ts";
 import { redactor } from "./redact.ts";
 import { continueTrace } from "./trace.ts";
+import { requestTracing, type Tracing } from "./tracing.ts";
 
 export interface AppOptions {
   /** The title and the description of the API's documentation, served at /docs. */
@@ -31,6 +32,8 @@ export interface AppOptions {
    * to becomes part of the answer.
    */
   readonly readiness: Readonly<Record<string, () => Promise<unknown>>>;
+  /** What is told of requests; closed with the app. @default nothing is */
+  readonly tracing?: Tracing | undefined;
 }
 
 export type App = Awaited<ReturnType<typeof createApp>>;
@@ -61,17 +64,19 @@ class RequestLog extends LogController {
 }
 
 /** A Fastify app with what every service here has: schemas in zod, OpenAPI, probes, metrics, one error shape, bearer tokens. */
-export async function createApp({ title, description, logLevel, jwtSecret, secrets, readiness }: AppOptions) {
+export async function createApp({ title, description, logLevel, jwtSecret, secrets, readiness, tracing }: AppOptions) {
+  const redact = redactor([jwtSecret, ...secrets]);
+  const requests = tracing && requestTracing(tracing);
   const app = Fastify({
     logger: {
       level: logLevel,
-      hooks: { streamWrite: redactor([jwtSecret, ...secrets]) },
+      hooks: { streamWrite: redact },
       // Written before anything else happens: a service that is killed takes no line about what it did with it, as it would
       // take those that pino, left to itself, has yet to write.
       stream: pino.destination({ dest: 1, sync: true }),
     },
     // A request is known by its step in the caller's trace: `request.id`, and in every line that it logs.
-    genReqId: ({ headers }) => continueTrace(headers["traceparent"]),
+    genReqId: (request) => requests?.begin(request) ?? continueTrace(request.headers.traceparent),
     logController: new RequestLog({ requestIdLogLabel: "traceparent" }),
   }).withTypeProvider<ZodTypeProvider>();
   app.setValidatorCompiler(validatorCompiler);
@@ -101,6 +106,12 @@ export async function createApp({ title, description, logLevel, jwtSecret, secre
   await app.register(fastifySwaggerUi, { routePrefix: "/docs" });
 
   showMetrics(app);
+  if (tracing !== undefined) {
+    tracing.attach(app.log, redact);
+    requests?.register(app);
+    // Closed as the last: in the reverse order of their registration.
+    app.addHook("onClose", () => tracing.close());
+  }
 
   // The kubelet asks every few seconds: only what goes wrong is worth a line.
   const probe = { logLevel: "warn" } as const;

@@ -1,5 +1,7 @@
 import { components, topic, type CloudEvent, type DeadLetter, type EventType } from "@event-flow/events";
 import { Pool, type Dispatcher } from "undici";
+import { isSampled, untracedTrace } from "./trace.ts";
+import { currentTraceparent, type Tracing } from "./tracing.ts";
 
 /** A call to the sidecar that failed. It names the operation and Dapr's own error, and never holds what was sent. */
 export class DaprError extends Error {
@@ -60,6 +62,8 @@ interface Options {
    * @default 5000
    */
   readonly timeout?: number;
+  /** Whether the sidecar traces what it does, then as a part of what calls it. @default it doesn't */
+  readonly tracing?: Tracing | undefined;
 }
 
 /** Calls the HTTP API of this pod's sidecar over a pool of kept-alive connections. */
@@ -67,12 +71,14 @@ export class DaprClient {
   readonly #pool: Pool;
   readonly #headers: Record<string, string>;
   readonly #timeout: number;
+  readonly #isTraced: boolean;
 
-  constructor({ port, apiToken, timeout = 5_000 }: Options) {
+  constructor({ port, apiToken, timeout = 5_000, tracing }: Options) {
     // Dapr repeats the list of what it could not publish in a header.
     this.#pool = new Pool(`http://127.0.0.1:${port}`, { maxHeaderSize: 1024 * 1024 });
     this.#headers = apiToken === undefined ? {} : { "dapr-api-token": apiToken };
     this.#timeout = timeout;
+    this.#isTraced = tracing !== undefined;
   }
 
   /**
@@ -87,6 +93,8 @@ export class DaprClient {
         method: "POST",
         path: `/v1.0/publish/bulk/${components.pubsub}/${topic(type)}`,
         headers: { "content-type": "application/json" },
+        // The sidecar's spans of a call are of one trace, though its events may be of several.
+        traceparent: (events.find((event) => isSampled(event.traceparent)) ?? events[0])?.traceparent,
         body: JSON.stringify(
           events.map((event) => ({
             entryId: event.id,
@@ -231,11 +239,20 @@ export class DaprClient {
     return answer;
   }
 
-  async #request(operation: string, { headers, ...options }: CallOptions, timeout = this.#timeout): Promise<Answer> {
+  async #request(
+    operation: string,
+    { headers, traceparent, ...options }: CallOptions,
+    timeout = this.#timeout,
+  ): Promise<Answer> {
     try {
       const response = await this.#pool.request({
         ...options,
-        headers: { ...this.#headers, ...headers },
+        headers: {
+          ...this.#headers,
+          // A call that is no part of a trace would be one of its own to the sidecar: of each probe, for example.
+          ...(this.#isTraced && { traceparent: traceparent ?? currentTraceparent() ?? untracedTrace() }),
+          ...headers,
+        },
         signal: AbortSignal.timeout(timeout),
       });
       const text = await response.body.text();
@@ -247,7 +264,11 @@ export class DaprClient {
   }
 }
 
-type CallOptions = Omit<Dispatcher.RequestOptions, "headers"> & { headers?: Record<string, string> };
+type CallOptions = Omit<Dispatcher.RequestOptions, "headers"> & {
+  headers?: Record<string, string>;
+  /** What the sidecar's work is a part of. @default what calls it is */
+  traceparent?: string | undefined;
+};
 
 interface Answer {
   readonly status: number;

@@ -1,5 +1,6 @@
 import { daprHttpPort } from "@event-flow/events";
 import { z } from "zod";
+import { tracingEnvironment } from "./tracing.ts";
 
 /** The environment does not say what a service needs to know. The message lists every problem, one a line. */
 export class ConfigError extends Error {
@@ -54,6 +55,7 @@ export function serviceEnvironment(defaultPort: number) {
     // The injector sets the port and, with `dapr.io/api-token-secret`, the token.
     DAPR_HTTP_PORT: port(daprHttpPort),
     DAPR_API_TOKEN: token(),
+    ...tracingEnvironment(),
   };
 }
 

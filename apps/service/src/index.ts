@@ -4,4 +4,5 @@ export { DaprClient, DaprError, type BindingCall, type Invocation, type Refusal,
 export { ConfigError, readEnvironment, secret, serviceEnvironment, sharedToken, token } from "./environment.ts";
 export { errorResponses, HttpError } from "./errors.ts";
 export { loadOnly, serve, startOrExit } from "./server.ts";
-export { continueTrace, traceId } from "./trace.ts";
+export { continueTrace, isSampled, traceId } from "./trace.ts";
+export { inSpan, openTracing, type Span, type Tracing, type TracingConfig } from "./tracing.ts";

@@ -13,6 +13,16 @@ export function continueTrace(header: unknown): string {
   return `00-${randomBytes(16).toString("hex")}-${step}-01`;
 }
 
+/** A `traceparent` of a trace that is nobody's, and that nobody is to tell of. */
+export function untracedTrace(): string {
+  return `00-${randomBytes(16).toString("hex")}-${randomBytes(8).toString("hex")}-00`;
+}
+
+/** Whether the caller wants to be told of the trace. */
+export function isSampled(traceparent: string | undefined): boolean {
+  return traceparent !== undefined && (Number.parseInt(traceparent.slice(53), 16) & 1) === 1;
+}
+
 /** The id by which all logs know a trace. */
 export function traceId(traceparent: string | undefined): string | undefined {
   return traceparentPattern.exec(traceparent ?? "")?.[1];

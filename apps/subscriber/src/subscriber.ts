@@ -3,10 +3,12 @@ import {
   createApp,
   DaprClient,
   DaprError,
+  openTracing,
   serviceEnvironment,
   token,
   type App,
   type AppOptions,
+  type TracingConfig,
 } from "@event-flow/service";
 import { ConflictError } from "./dead-letters.ts";
 import { eventSubscriptions, subscriptionRoutes, type Handlers, type Subscription } from "./subscriptions.ts";
@@ -21,7 +23,7 @@ export function subscriberEnvironment({ port }: ServiceIdentity) {
 }
 
 /** What is used of the environment. */
-interface Config {
+interface Config extends TracingConfig {
   readonly LOG_LEVEL: string;
   readonly JWT_SECRET: string;
   readonly DAPR_HTTP_PORT: number;
@@ -53,7 +55,8 @@ export interface SubscriberOptions extends Pick<AppOptions, "title" | "descripti
 /** Builds a service that does something with events. Opens no connection. */
 export async function createSubscriber(options: SubscriberOptions): Promise<App> {
   const { identity, title, description, config, handlers, routes, isTransient = () => false } = options;
-  const dapr = new DaprClient({ port: config.DAPR_HTTP_PORT, apiToken: config.DAPR_API_TOKEN });
+  const tracing = await openTracing(identity.name, config);
+  const dapr = new DaprClient({ port: config.DAPR_HTTP_PORT, apiToken: config.DAPR_API_TOKEN, tracing });
   const app = await createApp({
     title,
     description,
@@ -61,6 +64,7 @@ export async function createSubscriber(options: SubscriberOptions): Promise<App>
     jwtSecret: config.JWT_SECRET,
     secrets: [config.DAPR_API_TOKEN ?? "", config.APP_API_TOKEN ?? "", ...(options.secrets ?? [])],
     readiness: { sidecar: () => dapr.checkOutbound(), ...options.readiness?.(dapr) },
+    tracing,
   });
 
   // Before those of the routes, as the last of these hooks is the first to run: they may still need it.
@@ -73,6 +77,7 @@ export async function createSubscriber(options: SubscriberOptions): Promise<App>
     subscriptionRoutes(scope, {
       identity,
       dapr,
+      tracing,
       appApiToken: config.APP_API_TOKEN,
       subscriptions: [...eventSubscriptions(handlers), ...(options.subscriptions ?? [])],
       isTransient: (error) => error instanceof DaprError || error instanceof ConflictError || isTransient(error),

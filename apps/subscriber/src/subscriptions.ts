@@ -5,11 +5,12 @@ import {
   deadLetterTopic,
   eventTypes,
   topic,
+  traceparentPattern,
   type CloudEvent,
   type EventType,
   type ServiceIdentity,
 } from "@event-flow/events";
-import { HttpError, isToken, traceId, type App, type DaprClient } from "@event-flow/service";
+import { HttpError, inSpan, isToken, traceId, type App, type DaprClient, type Tracing } from "@event-flow/service";
 import type { FastifyBaseLogger, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { keepDeadLetter, readDeadLetter, type Origin } from "./dead-letters.ts";
@@ -57,13 +58,14 @@ export interface Subscription {
 
 interface Subscriber {
   readonly dapr: DaprClient;
+  readonly tracing: Tracing | undefined;
   readonly deadLetters: string;
   readonly tries: Tries;
   readonly meter: Meter;
   readonly isTransient: (error: unknown) => boolean;
 }
 
-interface SubscriptionRoutesOptions extends Pick<Subscriber, "dapr" | "isTransient"> {
+interface SubscriptionRoutesOptions extends Pick<Subscriber, "dapr" | "tracing" | "isTransient"> {
   readonly identity: ServiceIdentity;
   readonly appApiToken: string | undefined;
   readonly subscriptions: readonly Subscription[];
@@ -123,7 +125,7 @@ function eventSubscription<T extends EventType>(type: T, handlers: Pick<Handlers
  */
 export function subscriptionRoutes(
   scope: App,
-  { identity, dapr, appApiToken, subscriptions, isTransient }: SubscriptionRoutesOptions,
+  { identity, dapr, tracing, appApiToken, subscriptions, isTransient }: SubscriptionRoutesOptions,
 ): void {
   // Dapr delivers CloudEvents as application/cloudevents+json, which Fastify does not take by itself.
   scope.addContentTypeParser(
@@ -158,7 +160,7 @@ export function subscriptionRoutes(
     subscriptions.map(({ name }) => name),
   );
   for (const { register } of subscriptions) {
-    register(scope, { dapr, deadLetters, tries, meter, isTransient });
+    register(scope, { dapr, tracing, deadLetters, tries, meter, isTransient });
   }
   subscribeToDeadLetters(scope, { dapr, deadLetters, meter });
 }
@@ -167,7 +169,7 @@ export function subscriptionRoutes(
 export function subscription<M>(options: SubscriptionOptions<M>): Subscription {
   const { name, topic, schema, facts: factsOf, time, handle } = options;
   const route = `/events/${name.replaceAll("_", "-")}`;
-  const register = (scope: App, { dapr, deadLetters, tries, meter, isTransient }: Subscriber) => {
+  const register = (scope: App, { dapr, tracing, deadLetters, tries, meter, isTransient }: Subscriber) => {
     scope.post(
       route,
       {
@@ -182,9 +184,10 @@ export function subscription<M>(options: SubscriptionOptions<M>): Subscription {
           void reply.code(200).send(drop);
         },
       },
-      async ({ body, headers, log }) => {
+      inTrace(tracing, topic, async ({ body, headers, log }, fail) => {
         const origin = originOf(headers, topic, eventId(body));
         const giveUp = async (reason: Reason, facts: object, cause: string) => {
+          fail(cause);
           try {
             await dapr.publishDeadLetter(deadLetters, {
               ...origin,
@@ -223,6 +226,7 @@ export function subscription<M>(options: SubscriptionOptions<M>): Subscription {
           log.info({ ...facts, outcome: wordOf(outcome), sinceEventMs }, says(outcome, name));
           return success;
         } catch (err) {
+          fail(err);
           if (!isTransient(err) && tries.failed(origin.id) >= triesOfOne) {
             return giveUp(
               "failed",
@@ -234,7 +238,7 @@ export function subscription<M>(options: SubscriptionOptions<M>): Subscription {
           log.warn({ ...facts, err }, `Event to be retried: ${name}`);
           return retry;
         }
-      },
+      }),
     );
   };
   return { name, topic, route, register };
@@ -289,6 +293,41 @@ function originOf(headers: FastifyRequest["headers"], byDefault: string, id: str
     offset: header("__offset"),
   };
   return { id: `${topic}/${partition ?? "-"}/${offset ?? id}`, topic, key: header("__key") ?? null };
+}
+
+const tracedSchema = z.object({ traceparent: z.string().regex(traceparentPattern) });
+
+/**
+ * Makes a span of what is done with each message. It's a part of what the sidecar does, unless that is in another trace than the
+ * message itself.
+ */
+function inTrace<T>(
+  tracing: Tracing | undefined,
+  topic: string,
+  deliver: (request: FastifyRequest, fail: (reason: unknown) => void) => Promise<T>,
+): (request: FastifyRequest) => Promise<T> {
+  return (request) =>
+    inSpan(
+      tracing,
+      () => {
+        const origin = tracedSchema.safeParse(request.body).data?.traceparent;
+        const inItsTrace = origin === undefined || traceId(origin) === traceId(request.id);
+        const messageId = eventId(request.body);
+        return {
+          name: `process ${topic}`,
+          kind: "consumer",
+          parent: inItsTrace ? request.id : origin,
+          links: inItsTrace ? [] : [request.id],
+          attributes: {
+            "messaging.system": "kafka",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": topic,
+            ...(messageId !== undefined && { "messaging.message.id": messageId }),
+          },
+        };
+      },
+      (fail) => deliver(request, fail),
+    );
 }
 
 const identifiedSchema = z.object({ id: z.string() });

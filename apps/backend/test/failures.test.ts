@@ -269,10 +269,11 @@ test("replicas that start together on an empty database migrate it once", async 
   const env = { ...environment, DATABASE_URL: await createDatabase(postgres.port, "fresh") };
   const replicas = await Promise.all([1, 2, 3].map(async () => startService("backend", await freePort(), env)));
   const applied = replicas.map(({ log }) => log.find(({ msg }) => msg.includes("schema"))?.["applied"]);
-  expect(applied.toSorted()).toEqual([[], [], ["0001_tasks", "0002_outbox"]]);
+  expect(applied.toSorted()).toEqual([[], [], ["0001_tasks", "0002_outbox", "0003_recurrence"]]);
   expect(await query(postgres.port, "fresh", "select name from kysely_migration order by name")).toEqual([
     { name: "0001_tasks" },
     { name: "0002_outbox" },
+    { name: "0003_recurrence" },
   ]);
   const exitCodes = await Promise.all(replicas.map((replica) => replica.stop()));
   expect(exitCodes).toEqual([0, 0, 0]);

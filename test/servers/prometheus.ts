@@ -135,6 +135,7 @@ export async function findNothing(
 }
 
 /** An alert as these tests speak of it: its name, and what it is about. */
-export function alertName({ alertname = "", service, consumergroup, type }: Readonly<Record<string, string>>): string {
-  return [alertname, service ?? consumergroup ?? type].filter(Boolean).join(" ");
+export function alertName(labels: Readonly<Record<string, string>>): string {
+  const about = ["service", "consumergroup", "channel", "type"].map((label) => labels[label]);
+  return [labels["alertname"], about.find(Boolean)].filter(Boolean).join(" ");
 }

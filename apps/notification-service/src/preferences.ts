@@ -68,7 +68,8 @@ export function changePreferences(
   });
 }
 
-const unavailable: Record<ChannelName, string> = {
+/** What is said to who wants a channel that this system has not. */
+export const unavailable: Record<ChannelName, string> = {
   email: "body/channels: this system sends no e-mail, as it has no mail server (setting event-flow:smtpHost)",
-  push: "body/channels: this system has no web push",
+  push: "body/channels: this system has no web push, as nobody is named to push services (VAPID_SECRET, VAPID_SUBJECT)",
 };

@@ -115,8 +115,11 @@ new DaprService(
     ...common,
     identity: notificationService,
     image: images.notificationService,
-    secretVariables: ["JWT_SECRET"],
-    variables: { EMAIL: email === undefined ? "off" : "on" },
+    secretVariables: ["JWT_SECRET", "VAPID_SECRET"],
+    variables: {
+      EMAIL: email === undefined ? "off" : "on",
+      ...(settings.pushContact === undefined ? {} : { VAPID_SUBJECT: settings.pushContact }),
+    },
     revisions: {
       ...common.revisions,
       ...(mail.revision === undefined ? {} : { [secrets.smtp.name]: mail.revision }),

@@ -18,6 +18,9 @@ interface CommonSettings {
 
   /** Whether what runs in the cluster survives the loss of a node, and is rolled without a failed request. */
   readonly highlyAvailable: boolean;
+
+  /** Whom the operator of a push service turns to (RFC 8292, 2.1); `undefined` if nobody, and then there is no web push. */
+  readonly pushContact: string | undefined;
 }
 
 /** Dapr's Helm chart: the official one, or a directory that has it with its CRDs in `crds/`. */
@@ -121,6 +124,10 @@ const portNumber = z
 /** An address, or a name before it in angle brackets. */
 const sender = z.union([z.email(), z.string().regex(/^[^<>"\r\n]+ <[^<>\s@]+@[^<>\s@]+>$/)]);
 
+/** As the notification service takes it. */
+const contact = z.string().regex(/^(mailto:[^@\s]+@[^@\s]+|https:\/\/\S+)$/);
+const contactAllowed = "an address like mailto:admin@example.com, or an https URL";
+
 const namespaceName = z.string().regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/);
 
 /** The project's config namespace, which is also its name. */
@@ -135,6 +142,7 @@ const keys = {
   namespace: environments,
   daprChart: environments,
   images: environments,
+  pushContact: environments,
   kubeContext: ["dev"],
   kubeconfig: ["dev"],
   broker: ["dev"],
@@ -211,6 +219,8 @@ function read(environment: Environment, reader: ConfigReader): Settings {
         // The kubectl commands that people know name no namespace.
         namespace: reader.namespace("default"),
         broker: reader.oneOf("broker", ["redpanda", "kafka"], "redpanda"),
+        // Nobody's: there are a few pushes to one's own browser.
+        pushContact: reader.text("pushContact", contact, contactAllowed, "mailto:event-flow@example.com"),
         images: reader.object(
           "images",
           devImages,
@@ -251,6 +261,7 @@ function read(environment: Environment, reader: ConfigReader): Settings {
           ),
         },
         smtp: reader.smtp(),
+        pushContact: reader.optional("pushContact", contact, contactAllowed),
         namespace: reader.namespace(project),
         images: reader.object(
           "images",

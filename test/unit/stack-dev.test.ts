@@ -67,6 +67,7 @@ test("is made of exactly these resources", () => {
     "resiliency > resiliency-manifest: kubernetes:dapr.io/v1alpha1:Resiliency",
     "secrets > secrets-jwt: random:index/randomPassword:RandomPassword",
     "secrets > secrets-todo: event-flow:secrets:VersionedSecret",
+    "secrets > secrets-vapid: random:index/randomPassword:RandomPassword",
     "secrets-todo > secrets-todo-key: random:index/randomPassword:RandomPassword",
     "secrets-todo > secrets-todo-secret: kubernetes:core/v1:Secret",
     "state-store > state-store-configuration: event-flow:secrets:VersionedSecret",
@@ -278,6 +279,7 @@ describe("secrets", () => {
     expect(Object.fromEntries(passwords.map(({ name, inputs }) => [name, inputs]))).toEqual({
       "database-password": { length: 32, special: false },
       "secrets-jwt": { length: 64, special: false },
+      "secrets-vapid": { length: 64, special: false },
       "secrets-todo-key": { length: 32, special: false },
       "state-store-configuration-key": { length: 32, special: false },
       "state-store-credentials-key": { length: 32, special: false },
@@ -310,13 +312,14 @@ describe("secrets", () => {
       [secrets.todo.name]: new Secret({
         DATABASE_URL: "postgresql://todo:<database-password>@postgres:5432/todo",
         JWT_SECRET: "<secrets-jwt>",
+        VAPID_SECRET: "<secrets-vapid>",
       }),
     });
   });
 
   test("are in plain nowhere", () => {
     // What is marked as a secret does not show in JSON.
-    expect(JSON.stringify([dev.resources, dev.outputs])).not.toMatch(/<[\w-]+-(password|jwt|key)>/);
+    expect(JSON.stringify([dev.resources, dev.outputs])).not.toMatch(/<[\w-]+-(password|jwt|vapid|key)>/);
   });
 });
 
@@ -487,7 +490,7 @@ describe("servers in the cluster", () => {
 
 describe.each([
   { key: "backend", variables: ["DATABASE_URL", "JWT_SECRET"] },
-  { key: "notificationService", variables: ["JWT_SECRET"] },
+  { key: "notificationService", variables: ["JWT_SECRET", "VAPID_SECRET"] },
 ] as const)("the service $key", ({ key, variables }) => {
   const { name, appId, port } = services[key];
 
@@ -553,7 +556,12 @@ describe.each([
                   name: variable,
                   valueFrom: { secretKeyRef: { name: secrets.todo.name, key: variable } },
                 })),
-                ...(key === "notificationService" ? [{ name: "EMAIL", value: "on" }] : []),
+                ...(key === "notificationService"
+                  ? [
+                      { name: "EMAIL", value: "on" },
+                      { name: "VAPID_SUBJECT", value: "mailto:event-flow@example.com" },
+                    ]
+                  : []),
               ],
               ports: [{ name: "http", containerPort: port }],
               startupProbe: {

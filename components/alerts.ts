@@ -86,6 +86,24 @@ export const alerts: readonly Alert[] = [
     },
   },
   {
+    alert: "EventFlowChannelDown",
+    // One mail server that wants a mail later, or one browser's push service, keeps no other from being delivered.
+    expr:
+      `${sum("channel", `increase(${metrics.channelRetried}[10m])`)} > 0 ` +
+      `unless ${sum("channel", `increase(${metrics.channelDelivered}[10m])`)} > 0`,
+    for: "10m",
+    labels: { severity: "warning" },
+    annotations: {
+      summary: "Nothing is delivered by {{ $labels.channel }}",
+      description:
+        "Every attempt of the last 10 minutes failed. Users are notified, but this channel doesn't reach them. What waits in it " +
+        "is delivered when it is back, unless that takes a day.",
+      action:
+        "The log has the cause: kubectl logs deployment/notification-service -c notification-service | grep Delivery. For email see " +
+        "to the mail server and to the settings event-flow:smtp*.",
+    },
+  },
+  {
     alert: "EventFlowConsumerLagGrows",
     expr: `${lag} > 100 and ${sum("consumergroup, topic", `deriv(${metrics.consumerLag}[10m])`)} > 0`,
     for: "10m",

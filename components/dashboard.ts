@@ -98,6 +98,29 @@ const rows: readonly { readonly title: string; readonly panels: readonly Panel[]
     ],
   },
   {
+    title: "Reaching users",
+    panels: [
+      {
+        title: "Delivered",
+        unit: "ops",
+        queries: [{ expr: perSecond("channel", metrics.channelDelivered), legend: "{{channel}}" }],
+      },
+      {
+        title: "Waiting to be delivered",
+        unit: "short",
+        queries: [{ expr: `sum by (channel) (${metrics.channelWaiting})`, legend: "{{channel}}" }],
+      },
+      {
+        title: "Attempts that failed",
+        unit: "ops",
+        queries: [
+          { expr: perSecond("channel", metrics.channelRetried), legend: "{{channel}}, made again" },
+          { expr: perSecond("channel", metrics.channelFailed), legend: "{{channel}}, given up" },
+        ],
+      },
+    ],
+  },
+  {
     title: "Services",
     panels: [
       {

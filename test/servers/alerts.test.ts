@@ -108,6 +108,37 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
       silentAt: ["3m", "12m30s", "15m"],
     },
   ],
+  EventFlowChannelDown: [
+    {
+      when: "every attempt fails",
+      series: {
+        [labelled(metrics.channelRetried, { channel: "email", pod: "a" })]: "0x8 1+1x120",
+        [labelled(metrics.channelDelivered, { channel: "email", pod: "a" })]: "0x128",
+      },
+      silentAt: ["2m", "11m"],
+      fires: {
+        at: "13m",
+        labels: { severity: "warning", channel: "email" },
+        summary: "Nothing is delivered by email",
+      },
+    },
+    {
+      when: "some fail, and others are delivered by another replica",
+      series: {
+        [labelled(metrics.channelRetried, { channel: "email", pod: "a" })]: "0x8 1+1x120",
+        [labelled(metrics.channelDelivered, { channel: "email", pod: "b" })]: "0+1x128",
+      },
+      silentAt: ["13m", "25m"],
+    },
+    {
+      when: "nothing is to be delivered",
+      series: {
+        [labelled(metrics.channelRetried, { channel: "email" })]: "0x128",
+        [labelled(metrics.channelDelivered, { channel: "email" })]: "0x128",
+      },
+      silentAt: ["13m", "25m"],
+    },
+  ],
   EventFlowConsumerLagGrows: [
     {
       when: "more events come than are handled",

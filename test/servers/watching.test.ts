@@ -62,7 +62,7 @@ function scrapeConfigHere() {
 }
 
 beforeAll(async () => {
-  system = await startSystem({ metrics: true });
+  system = await startSystem({ metrics: true, mail: true });
   const GROUPS = subscribers.map(({ appId }) => appId).join(",");
   exporter = await startService(
     "service",

@@ -39,6 +39,11 @@ export interface Parcel {
   readonly target: string;
   /** As they are now, in which that target is. */
   readonly preferences: Preferences;
+  /**
+   * To be called as the last thing before sending: throws if the process stood still since it was seen that the delivery is
+   * this replica's. Another may have done it by now.
+   */
+  readonly confirm: () => void;
 }
 
 /** A way to reach a user. */
@@ -56,6 +61,11 @@ export interface Channel {
    * address would, `Refused` if this one never will; after anything else this one is tried again, a bounded number of times, while others go on.
    */
   deliver(parcel: Parcel): Promise<void>;
+}
+
+/** It has to be seen again whether a delivery is this replica's. */
+export class StoodStill extends Error {
+  override readonly name = "StoodStill";
 }
 
 /** The channel as a whole can't be reached: its deliveries wait, for a day at most, until one gets through. */

@@ -7,6 +7,7 @@ import {
   AddressAway,
   ChannelAway,
   Refused,
+  StoodStill,
   type Channel,
   type ChannelName,
   type Delivery,
@@ -24,6 +25,9 @@ const pause = { firstMs: 1_000, oneMs: 300_000, channelMs: 30_000 };
 
 /** How long a delivery waits for a channel that is away. A user has no use for older news by mail. */
 const patienceMs = 24 * 3600_000;
+
+/** For how long it holds what was seen in a document: much less than the silence after which another takes over. */
+const currentMs = 5_000;
 
 /** How long a stop waits for what is being delivered: less than the service may take to stop. */
 const stopMs = 12_000;
@@ -206,6 +210,7 @@ export class Deliverer {
   async #deliver(channel: Channel, item: Item): Promise<Attempt> {
     const { userId, key } = item;
     if (item.outcome === undefined) {
+      const looked = performance.now();
       const { document } = await readDocument(this.#dapr, userId);
       const delivery = document.pending?.find((each) => keyOf(each) === key);
       // Another replica owns it by now, or has delivered it, or there were too many of them.
@@ -217,11 +222,17 @@ export class Deliverer {
       } else {
         const facts = { channel: channel.name, userId, eventId: notification.event_id };
         try {
-          await channel.deliver({ userId, notification, target, preferences });
+          await channel.deliver({
+            ...{ userId, notification, target, preferences },
+            confirm: () => {
+              if (performance.now() - looked > currentMs) throw new StoodStill("The process stood still");
+            },
+          });
           item.outcome = { is: "delivered" };
           this.#delivered.inc({ channel: channel.name });
           this.#log.info(facts, `Delivered by ${channel.name}`);
         } catch (error) {
+          if (error instanceof StoodStill) return { is: "again", afterMs: 0, cause: error.message, counts: false };
           const failure = this.#judge(error, delivery);
           if (failure.is !== "failed") {
             this.#retried.inc({ channel: channel.name });

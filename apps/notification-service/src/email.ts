@@ -17,12 +17,13 @@ export function emailChannel(dapr: DaprClient): Channel {
     name: "email",
     concurrency: 1,
     targets: ({ email }) => (email === null ? [] : [target]),
-    deliver: async ({ notification, preferences: { email } }) => {
+    deliver: async ({ notification, preferences: { email }, confirm }) => {
       if (email === null) throw new Refused("There is no address");
       // A call that was given up may still be under way in a sidecar that hung: this one answers after it was taken up.
       await dapr.checkOutbound().catch((error: unknown) => {
         throw new ChannelAway("The sidecar is away", { cause: error });
       });
+      confirm();
       try {
         await dapr.invokeBinding(components.email, {
           operation: "create",

@@ -41,7 +41,7 @@ export function pushChannel({ keys, subject, endpoints }: PushOptions): Channel 
     name: "push",
     concurrency: 8,
     targets: ({ push_subscriptions }) => push_subscriptions.map(subscriptionId),
-    deliver: async ({ notification, target, preferences }) => {
+    deliver: async ({ notification, target, preferences, confirm }) => {
       const subscription = preferences.push_subscriptions.find((each) => subscriptionId(each) === target);
       if (subscription === undefined) throw new Refused("The browser is not subscribed any more");
       await services.call(new URL(subscription.endpoint).origin, async () => {
@@ -57,6 +57,7 @@ export function pushChannel({ keys, subject, endpoints }: PushOptions): Channel 
             topic: createHash("sha256").update(notification.event_id).digest("base64url").slice(0, 32),
           },
         );
+        confirm();
         return send(subscription, endpoints, written(headers), body);
       });
     },

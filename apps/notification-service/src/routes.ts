@@ -137,11 +137,15 @@ export function notificationRoutes(scope: App, { dapr, streams, available, push 
         expires: z.object({ exp: z.number() }).parse(user).exp,
         signal: gone.signal,
       });
-      return reply
-        .header("content-type", "text/event-stream")
-        .header("cache-control", "no-store")
-        .header("x-accel-buffering", "no")
-        .send(Readable.from(events, { objectMode: false }));
+      return (
+        reply
+          .header("content-type", "text/event-stream")
+          .header("cache-control", "no-store")
+          .header("x-accel-buffering", "no")
+          // A connection that is kept after a stream that a stop ended would hold that up.
+          .header("connection", "close")
+          .send(Readable.from(events, { objectMode: false }))
+      );
     },
   );
 }

@@ -362,7 +362,7 @@ test("only who dies between the mail server's yes and its noting makes a mail co
       `${dying.service.url}/api/${user}/notifications/preferences`,
     );
     await deliver(created(user), dying);
-    await waitFor("the service to be killed", 30, () => Promise.resolve(killed));
+    await waitFor("the service to be killed", 30, () => Promise.resolve(killed && true));
     await killed;
     await dying.restart();
     await settled(user, dying);

@@ -79,8 +79,7 @@ async function open(
   });
   let text = "";
   const read = async () => {
-    const decoder = new TextDecoder();
-    for await (const chunk of response.body ?? []) text += decoder.decode(chunk, { stream: true });
+    for await (const chunk of response.body?.pipeThrough(new TextDecoderStream()) ?? []) text += chunk;
   };
   const ended = read().catch(() => undefined);
   const events = () =>

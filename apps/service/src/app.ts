@@ -1,3 +1,4 @@
+import type { Socket } from "node:net";
 import { probes } from "@event-flow/events";
 import fastifyJwt from "@fastify/jwt";
 import fastifySwagger from "@fastify/swagger";
@@ -120,10 +121,20 @@ export async function createApp({ title, description, logLevel, jwtSecret, secre
     async () => ({ status: "ready", ...(await checkAll(readiness)) }),
   );
 
+  // A connection that was opened for later, as browsers and load balancers do, is none that Node closes when it stops: it takes it
+  // for one whose request is on its way.
+  const unused = new Set<Socket>();
+  app.server.on("connection", (socket) => {
+    unused.add(socket);
+    socket.once("close", () => unused.delete(socket));
+  });
+  app.server.on("request", ({ socket }) => unused.delete(socket));
+
   // A kept-alive connection whose request is answered after the stop began would hold the stop up until its client goes.
   let stopping = false;
   app.addHook("preClose", (done) => {
     stopping = true;
+    for (const socket of unused) socket.destroy();
     done();
   });
   app.addHook("onSend", (_request, reply, payload, done) => {

@@ -1,4 +1,6 @@
 import { createHmac, randomUUID } from "node:crypto";
+import { once } from "node:events";
+import { connect } from "node:net";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { call } from "../../../test/servers/client.ts";
 import { freePort } from "../../../test/servers/ports.ts";
@@ -141,6 +143,22 @@ test("an unexpected error stops the service, and no line of its log shows a secr
   expect(crashing.output()).toContain("connecting to [redacted] was not possible");
   for (const shown of ["hunter2", jwtSecret]) {
     expect(crashing.output()).not.toContain(shown);
+  }
+});
+
+test("a service that stops doesn't wait for connections that were opened for later", async () => {
+  const stopping = await start();
+  const socket = connect(Number(new URL(stopping.url).port), "127.0.0.1");
+  try {
+    await once(socket, "connect");
+    // The service has taken it up once it answers on another.
+    await call("GET", `${stopping.url}/health`);
+    const closed = once(socket, "close");
+    socket.resume();
+    expect(await stopping.stop()).toBe(0);
+    await closed;
+  } finally {
+    socket.destroy();
   }
 });
 

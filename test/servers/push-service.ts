@@ -1,9 +1,9 @@
 import { createECDH, createPublicKey, randomBytes, verify } from "node:crypto";
 import { once } from "node:events";
-import { readFileSync, rmSync } from "node:fs";
+import { cpSync, readFileSync, rmSync } from "node:fs";
 import type { IncomingMessage } from "node:http";
 import { createServer as createSecureServer } from "node:https";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { buffer } from "node:stream/consumers";
 import { type WebSocket, WebSocketServer } from "ws";
 import { z } from "zod";
@@ -26,6 +26,8 @@ export interface Subscription {
   messages(): Record<string, unknown>[];
   /** Waits until so many were. */
   received(count: number): Promise<Record<string, unknown>[]>;
+  /** How many of them wait for a browser to fetch them. */
+  waiting(): number;
   /** From now on nobody is subscribed: 410. */
   end(): void;
 }
@@ -36,6 +38,11 @@ export interface PushRequest {
   readonly status: number;
   readonly reason: string;
   readonly topic: string | undefined;
+}
+
+export interface PushServiceOptions {
+  /** Whose certificate it has, so that who trusts that one trusts it. @default one of its own authority */
+  readonly trustedWith?: PushService;
 }
 
 /** The stand-in of a browser maker's push service. */
@@ -155,10 +162,15 @@ function checkMessage(headers: IncomingMessage["headers"], body: Buffer): void {
  * standard, and as strict; for Firefox by the protocol that Mozilla's speaks
  * (https://mozilla-push-service.readthedocs.io/en/latest/design/), so that it's the browser's own code that subscribes and decrypts.
  */
-export async function startPushService(): Promise<PushService> {
+export async function startPushService({ trustedWith }: PushServiceOptions = {}): Promise<PushService> {
   const dir = serverDir("push-service");
-  const issue = await authority(dir, "Push service");
-  await issue("server", "CN=127.0.0.1", [{ type: "ip", value: "127.0.0.1" }]);
+  if (trustedWith === undefined) {
+    const issue = await authority(dir, "Push service");
+    await issue("server", "CN=127.0.0.1", [{ type: "ip", value: "127.0.0.1" }]);
+  } else {
+    // A certificate says nothing of ports.
+    cpSync(dirname(trustedWith.ca), dir, { recursive: true });
+  }
   const port = await freePort();
   const origin = `https://127.0.0.1:${port}`;
   const channels = new Map<string, Channel>();
@@ -314,6 +326,7 @@ export async function startPushService(): Promise<PushService> {
             () => Promise.resolve(channel.taken.length >= count ? messages() : undefined),
             () => JSON.stringify(requests.slice(-10)),
           ),
+        waiting: () => channel.pending.length,
         end: () => {
           channel.gone = true;
         },

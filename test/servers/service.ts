@@ -50,6 +50,9 @@ export function serviceCommand(
 /** The key that signs tests' bearer tokens. */
 export const jwtSecret = "0123456789abcdef0123456789abcdef";
 
+/** What the key pair for web push is made of, in tests. */
+export const vapidSecret = "abcdef0123456789abcdef0123456789";
+
 function spawnService(folder: string, env: Readonly<Record<string, string>>, entry?: string): ChildProcess {
   const [program, ...args] = [...dieWithParent, ...serviceCommand(folder, { entry })];
   return spawn(program, args, { env, stdio: ["ignore", "pipe", "pipe"] });

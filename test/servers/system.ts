@@ -10,7 +10,7 @@ import { type Backing, podVariables, type SecretValues } from "./manifests.ts";
 import { freePort } from "./ports.ts";
 import { createDatabase, type Postgres, startPostgres } from "./postgres.ts";
 import { type Server, serverDir, startServer } from "./process.ts";
-import { jwtSecret, serviceCommand } from "./service.ts";
+import { jwtSecret, serviceCommand, vapidSecret } from "./service.ts";
 import { startValkey, type Valkey } from "./valkey.ts";
 
 /** A service of the stack as a process that can be started again, as its container is. */
@@ -182,6 +182,7 @@ export async function startSystem(options: SystemOptions = {}): Promise<System> 
     const secretValues: SecretValues = {
       [`${secret}/${keys.databaseUrl}`]: databaseUrl,
       [`${secret}/${keys.jwtSecret}`]: jwtSecret,
+      [`${secret}/${keys.vapidSecret}`]: vapidSecret,
     };
     const add = async (service: ServiceKey) => {
       const nth = pods[service].length + 1;

@@ -68,8 +68,7 @@ export function changePreferences(
   });
 }
 
-/** What is said to who wants a channel that this system has not. */
-export const unavailable: Record<ChannelName, string> = {
+const unavailable: Record<ChannelName, string> = {
   email: "body/channels: this system sends no e-mail, as it has no mail server (setting event-flow:smtpHost)",
-  push: "body/channels: this system has no web push, as nobody is named to push services (VAPID_SECRET, VAPID_SUBJECT)",
+  push: "body/channels: this system has no web push, as it names no contact (setting event-flow:pushContact)",
 };

@@ -8,7 +8,7 @@ import {
   type DaprClient,
 } from "@event-flow/service";
 import { z } from "zod";
-import { changePreferences, pushSubscriptionSchema, readPreferences, unavailable } from "./preferences.ts";
+import { changePreferences, pushSubscriptionSchema, readPreferences } from "./preferences.ts";
 import { NotPublic, type PushEndpoints } from "./push-endpoints.ts";
 import { subscriptionId, withoutSubscription } from "./push.ts";
 
@@ -97,7 +97,11 @@ export function pushRoutes(scope: App, { dapr, push }: PushRoutesOptions): void 
       },
     },
     async ({ params, body }, reply) => {
-      if (push === undefined) throw new HttpError(400, unavailable.push);
+      if (push === undefined)
+        throw new HttpError(
+          400,
+          "This system has no web push, as it names no contact (setting event-flow:pushContact)",
+        );
       await push.endpoints.check(body.endpoint).catch((error: unknown) => {
         if (!(error instanceof NotPublic)) throw error;
         throw new HttpError(400, `body/endpoint: ${error.message}`);

@@ -13,7 +13,7 @@ import { eventOf, publish } from "../../../test/servers/events.ts";
 import { type Firefox, startFirefox } from "../../../test/servers/firefox.ts";
 import { freePort } from "../../../test/servers/ports.ts";
 import { startPushService, type PushService } from "../../../test/servers/push-service.ts";
-import { startService, type Service } from "../../../test/servers/service.ts";
+import { startService, type Service, vapidSecret } from "../../../test/servers/service.ts";
 import { bearer } from "../../../test/servers/token.ts";
 import { waitFor } from "../../../test/tools/progress.ts";
 
@@ -66,7 +66,7 @@ beforeAll(async () => {
   daprd = await startDaprd({ appId: "notification-browser", appPort: port, brokers, valkey });
   service = await startService(services.notificationService.name, port, {
     DAPR_HTTP_PORT: String(daprd.httpPort),
-    VAPID_SECRET: "what the key pair of these tests is made of",
+    VAPID_SECRET: vapidSecret,
     VAPID_SUBJECT: "mailto:admin@example.com",
     PUSH_ENDPOINTS_ALLOWED: pushService.origin,
     NODE_EXTRA_CA_CERTS: pushService.ca,

@@ -6,13 +6,12 @@ import { startDaprd, type Daprd } from "../../../test/servers/daprd.ts";
 import { eventOf, publish } from "../../../test/servers/events.ts";
 import { freePort } from "../../../test/servers/ports.ts";
 import { startPushService, type PushService, type Subscription } from "../../../test/servers/push-service.ts";
-import { startService, type Service } from "../../../test/servers/service.ts";
+import { startService, type Service, vapidSecret } from "../../../test/servers/service.ts";
 import { waitFor } from "../../../test/tools/progress.ts";
 import { vapidKeys } from "../src/vapid.ts";
 
 const { brokers, valkey } = inject("servers");
-const secret = "what the key pair of these tests is made of";
-const { publicKey } = vapidKeys(secret);
+const { publicKey } = vapidKeys(vapidSecret);
 
 let pushService: PushService;
 /** Another maker's. */
@@ -24,7 +23,7 @@ let service: Service;
 function start(more: Record<string, string> = {}): Promise<Service> {
   return startService(services.notificationService.name, port, {
     DAPR_HTTP_PORT: String(daprd.httpPort),
-    VAPID_SECRET: secret,
+    VAPID_SECRET: vapidSecret,
     VAPID_SUBJECT: "mailto:admin@example.com",
     PUSH_ENDPOINTS_ALLOWED: [pushService.origin, otherService.origin].join(","),
     NODE_EXTRA_CA_CERTS: pushService.ca,
@@ -332,7 +331,7 @@ test("without a contact there is no web push, and all else works", async () => {
   await service.stop();
   service = await startService(services.notificationService.name, port, {
     DAPR_HTTP_PORT: String(daprd.httpPort),
-    VAPID_SECRET: secret,
+    VAPID_SECRET: vapidSecret,
   });
   expect(await subscriptions(user)).toEqual({ public_key: null, subscriptions: [] });
   const { json } = pushService.subscribe(publicKey);

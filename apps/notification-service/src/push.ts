@@ -13,7 +13,7 @@ const ttlSeconds = 24 * 3600;
 /** How long one call may take in all. */
 const callMs = 10_000;
 
-/** How long a push service that failed is left alone: twice as long each time, or as long as it says. */
+/** How long a push service that failed is left alone: twice as long each time, or longer if it says so. */
 const pause = { firstMs: 1_000, mostMs: 30_000, mostAskedMs: 3600_000 };
 
 /** Of how many push services it's known that they failed; browsers' makers run a handful. */
@@ -164,7 +164,7 @@ class Services {
     this.#away.delete(origin);
     if (away === undefined) return;
     const times = (known?.times ?? 0) + 1;
-    const afterMs = away.askedMs ?? Math.min(pause.firstMs * 2 ** (times - 1), pause.mostMs);
+    const afterMs = Math.max(away.askedMs ?? 0, Math.min(pause.firstMs * 2 ** (times - 1), pause.mostMs));
     this.#away.set(origin, { until: performance.now() + afterMs, times, cause: away.cause });
     const [first] = this.#away.keys();
     if (this.#away.size > mostKnown && first !== undefined) this.#away.delete(first);

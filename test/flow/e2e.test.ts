@@ -24,6 +24,7 @@ import { verify } from "../chaos/verify.ts";
 import { destroy, down, up } from "../cluster/cluster.ts";
 import { layout } from "../cluster/layout.ts";
 import { ControlGroup } from "../cluster/processes.ts";
+import { mailsAt } from "../servers/maildev.ts";
 import { readMetrics, valueOf } from "../servers/metrics.ts";
 import { say, seconds, waitFor } from "../tools/progress.ts";
 import { capture } from "../tools/run.ts";
@@ -269,7 +270,10 @@ describe("stack dev", () => {
     { ...services.backend, expected: [components.pubsub], deadLetters: [] },
     ...subscribers.map((subscriber) => ({
       ...subscriber,
-      expected: [components.pubsub, components.stateStore],
+      expected: [
+        ...(subscriber === services.notificationService ? [components.email] : []),
+        ...[components.pubsub, components.stateStore],
+      ],
       deadLetters: [deadLetterTopic(subscriber)],
     })),
   ])("loads the Components of $appId, as its sidecar says", async ({ name, appId, expected, deadLetters }) => {
@@ -355,6 +359,29 @@ describe("stack dev", () => {
         { ...whose, deleted_at: expect.stringMatching(/^\d{4}-/) as string },
       ]);
     } finally {
+      client.close();
+    }
+  });
+
+  test("mails what a user is told, to be seen on MailDev's page", async () => {
+    const client = await connect(workspace, randomUUID());
+    const { url, close } = await forward(workspace, "pod/maildev-0", 1080);
+    try {
+      const email = `${client.userId}@example.com`;
+      const preferred = await client.call("notificationService", {
+        method: "PUT",
+        path: "/notifications/preferences",
+        body: { email, channels: ["email"] },
+      });
+      expect(preferred.status).toBe(200);
+      await client.call("backend", { method: "POST", path: "/tasks", body: { title: "Water the plants" } });
+      const mails = await waitFor("the mail", 60, async () => {
+        const all = await mailsAt(url, email);
+        return all.length > 0 ? all : undefined;
+      });
+      expect(mails.map(({ subject }) => subject)).toEqual([`NEW TASK: Water the plants (User: ${client.userId})`]);
+    } finally {
+      close();
       client.close();
     }
   });

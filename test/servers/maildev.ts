@@ -28,6 +28,13 @@ export interface MailDev extends Server {
 /** The program that npm's package has: the same that its image runs. */
 const program = join(import.meta.dirname, ...["..", "..", "node_modules", "maildev", "dist", "bin", "maildev.js"]);
 
+/** What a MailDev has that was mailed to an address. */
+export async function mailsAt(url: string, to: string): Promise<Mail[]> {
+  const response = await fetch(`${url}/api/email`);
+  const all = z.array(mailSchema).parse(await response.json());
+  return all.filter(({ envelope }) => envelope.to.some(({ address }) => address === to));
+}
+
 export async function startMailDev({ log }: LogOption = {}): Promise<MailDev> {
   const [port, webPort] = [await freePort(), await freePort()];
   const dir = serverDir("maildev");
@@ -45,11 +52,7 @@ export async function startMailDev({ log }: LogOption = {}): Promise<MailDev> {
     timeoutSeconds: 60,
     ready: async () => ((await fetch(`${url}/api/email`)).ok ? true : undefined),
   });
-  const mails = async (to: string) => {
-    const response = await fetch(`${url}/api/email`);
-    const all = z.array(mailSchema).parse(await response.json());
-    return all.filter(({ envelope }) => envelope.to.some(({ address }) => address === to));
-  };
+  const mails = (to: string) => mailsAt(url, to);
   return {
     ...server,
     url,

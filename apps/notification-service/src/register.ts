@@ -54,6 +54,8 @@ export class Register {
   #noted = new Set<string>();
   readonly #held = new Map<string, number>();
   #writing: Promise<void> = Promise.resolve();
+  /** The write after that, shared by all who wait for it. */
+  #next: Promise<void> | undefined;
   readonly #others = new Map<string, Seen>();
   readonly #onLost: (left: Left) => void;
 
@@ -93,12 +95,14 @@ export class Register {
 
   /** Writes the entry, with the users that are held by then. Those who wait share a write. */
   sign(): Promise<void> {
-    const next = this.#writing.then(
-      () => this.#write(),
-      () => this.#write(),
-    );
-    this.#writing = next;
-    return next;
+    this.#next ??= this.#writing
+      .catch(() => undefined)
+      .then(() => {
+        this.#next = undefined;
+        this.#writing = this.#write();
+        return this.#writing;
+      });
+    return this.#next;
   }
 
   async #write(): Promise<void> {
@@ -174,7 +178,7 @@ export class Register {
 
   /** Leaves what is held to the others, or to the one that starts next. */
   async leave(): Promise<void> {
-    await this.#writing.catch(() => undefined);
+    await (this.#next ?? this.#writing).catch(() => undefined);
     if (!this.#joined) return;
     const key = entryKey(this.#name);
     const { etag } = await this.#dapr.getState(key);

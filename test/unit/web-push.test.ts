@@ -1,6 +1,8 @@
 import { createECDH } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import { PushEndpoints } from "../../apps/notification-service/src/push-endpoints.ts";
+import { Refused } from "../../apps/notification-service/src/channel.ts";
+import { pushChannel, subscriptionId } from "../../apps/notification-service/src/push.ts";
 import { vapidKeys } from "../../apps/notification-service/src/vapid.ts";
 import { readConfig } from "../../apps/notification-service/src/config.ts";
 
@@ -65,6 +67,29 @@ describe("a push service", () => {
       await endpoints.check(endpoint);
     },
   );
+});
+
+test("a name is looked up for the connection itself: one that leads inside by then is not connected to", async () => {
+  const endpoints = new PushEndpoints([]);
+  const channel = pushChannel({ keys: vapidKeys("a".repeat(64)), subject: "mailto:admin@example.com", endpoints });
+  const ecdh = createECDH("prime256v1");
+  const subscription = {
+    endpoint: "https://localhost/push",
+    keys: { p256dh: ecdh.generateKeys("base64url"), auth: "A".repeat(22) },
+  };
+  const notification = {
+    ...{ id: "1", event_id: "1", sequence: 1, type: "task_created" as const, task_id: 1, message: "NEW TASK" },
+    ...{ created_at: new Date().toISOString(), notified_at: new Date().toISOString() },
+  };
+  const delivery = channel.deliver({
+    userId: "user",
+    notification,
+    target: subscriptionId(subscription),
+    preferences: { email: null, channels: ["push"], push_subscriptions: [subscription] },
+    confirm: () => undefined,
+  });
+  await expect(delivery).rejects.toThrow(new Refused("The endpoint is not called: localhost is not a public address"));
+  await endpoints.close();
 });
 
 describe("the notification service's environment", () => {

@@ -55,10 +55,11 @@ async function push({ headers = {}, body: change = (same) => same }: Changes, te
     vapidDetails: { subject: "mailto:admin@example.com", ...keys },
     contentEncoding: "aes128gcm",
   });
-  const { "Content-Length": _, ...own } = usual;
-  const all = Object.entries({ ...own, ...headers }).flatMap(([name, value]) =>
-    value === undefined ? [] : [[name, String(value)] as const],
-  );
+  const all = Object.entries<string | number | undefined>({
+    ...usual,
+    "Content-Length": undefined,
+    ...headers,
+  }).flatMap(([name, value]) => (value === undefined ? [] : [[name, String(value)] as const]));
   const { statusCode, body: answer } = await request(json.endpoint, {
     method: "POST",
     headers: Object.fromEntries(all),

@@ -14,6 +14,8 @@ export interface Firefox extends Server {
 function preferences(pushServiceUrl: string): Record<string, string | number | boolean> {
   return {
     "dom.push.serverURL": pushServiceUrl,
+    // Being driven turns it off otherwise.
+    "dom.push.connection.enabled": true,
     // Without TLS, on loopback.
     "dom.push.testing.allowInsecureServerURL": true,
     "permissions.default.desktop-notification": 1,

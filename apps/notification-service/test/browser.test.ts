@@ -96,7 +96,11 @@ async function open(): Promise<Page> {
 /** Calls a function of the page as a user, and resolves to what it resolves to. */
 async function inPage<T>(page: Page, name: string, user?: string): Promise<T> {
   const token = user === undefined ? "" : bearer(user).authorization.slice("Bearer ".length);
-  return (await page.evaluate(`${name}(${JSON.stringify(user)}, ${JSON.stringify(token)})`)) as T;
+  const call = `${name}(${JSON.stringify(user)}, ${JSON.stringify(token)})`;
+  // Vitest would look for the page's files in the stack of what the page threw.
+  return page.evaluate(call).catch((error: unknown) => {
+    throw new Error(`${name} in the page: ${error instanceof Error ? error.message : String(error)}`);
+  }) as Promise<T>;
 }
 
 let lastTask = 0;

@@ -19,6 +19,8 @@ function preferences(pushServiceUrl: string): Record<string, string | number | b
     // Without TLS, on loopback.
     "dom.push.testing.allowInsecureServerURL": true,
     "permissions.default.desktop-notification": 1,
+    // Its own windows show notifications, whatever the desktop has.
+    "alerts.useSystemBackend": false,
     // Whatever it wants of the network besides loopback ends at a proxy that isn't there.
     "network.proxy.type": 1,
     "network.proxy.http": "127.0.0.1",

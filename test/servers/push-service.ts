@@ -56,6 +56,8 @@ export interface PushService {
   readonly requests: readonly PushRequest[];
   /** Subscribes to what is sent with a key, in a browser's place. */
   subscribe(applicationServerKey: string): Subscription;
+  /** Whether somebody is subscribed by an endpoint. */
+  isSubscribed(endpoint: string): boolean;
   /** What it answers from now on instead of looking at what it gets; `undefined` ends that. */
   answer(forced: { status: number; headers?: Record<string, string> } | undefined): void;
   /** Called when it has a message, before it says so. */
@@ -332,6 +334,8 @@ export async function startPushService({ trustedWith }: PushServiceOptions = {})
         },
       };
     },
+    isSubscribed: (endpoint) =>
+      [...channels.values()].some((channel) => !channel.gone && endpointOf(channel) === endpoint),
     answer: (answer) => {
       forced = answer;
     },

@@ -19,13 +19,22 @@ import { waitFor } from "../../../test/tools/progress.ts";
 
 const { brokers, valkey } = inject("servers");
 
-/** Shows what is pushed; what is pushed twice takes its own place. */
+/**
+ * Shows what is pushed; what is pushed twice takes its own place. It tells its pages what it shows, as that closes by itself after
+ * a while.
+ */
 const worker = `
 self.addEventListener("install", () => self.skipWaiting());
 self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
 self.addEventListener("push", (event) => {
   const { message, event_id, ...data } = event.data.json();
-  event.waitUntil(self.registration.showNotification(message, { tag: event_id, data }));
+  const show = async () => {
+    await self.registration.showNotification(message, { tag: event_id, data });
+    const shown = await self.registration.getNotifications({ tag: event_id });
+    const pages = await self.clients.matchAll({ includeUncontrolled: true });
+    for (const page of pages) page.postMessage(shown.map(({ title, tag, data }) => ({ title, tag, data })));
+  };
+  event.waitUntil(show());
 });
 `;
 
@@ -169,6 +178,9 @@ test("a browser subscribes, and its service worker shows what is pushed, each on
 
   // The user revokes it in the browser, which tells its push service only.
   expect(await inPage(page, "unsubscribe")).toBe(true);
+  await waitFor("the push service to be told", 30, () =>
+    Promise.resolve(pushService.isSubscribed(subscription.endpoint) ? undefined : true),
+  );
   await publish(daprd, created(user, "To nobody"));
   await waitFor("the service to forget the browser", 30, async () => {
     const url = `${service.url}/api/${user}/notifications/push-subscriptions`;

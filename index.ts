@@ -104,6 +104,7 @@ const common = {
 };
 const databaseUrl = { secret: secrets.todo.name, key: secrets.todo.keys.databaseUrl };
 const jwtSecret = { secret: secrets.todo.name, key: secrets.todo.keys.jwtSecret };
+const vapidSecret = { secret: secrets.todo.name, key: secrets.todo.keys.vapidSecret };
 const nextTaskToken = { secret: secrets.nextTask.name, key: secrets.nextTask.keys.token };
 // Those two that know each other by it.
 const withNextTask = {
@@ -128,8 +129,12 @@ new DaprService(
     ...common,
     identity: notificationService,
     image: images.notificationService,
-    secretVariables: [jwtSecret],
-    variables: { ...common.variables, EMAIL: email === undefined ? "off" : "on" },
+    secretVariables: [jwtSecret, vapidSecret],
+    variables: {
+      ...common.variables,
+      EMAIL: email === undefined ? "off" : "on",
+      ...(settings.pushContact === undefined ? {} : { VAPID_SUBJECT: settings.pushContact }),
+    },
     revisions: {
       ...common.revisions,
       ...(mail.revision === undefined ? {} : { [secrets.smtp.name]: mail.revision }),

@@ -30,12 +30,17 @@ export class AppSecrets extends pulumi.ComponentResource {
 
     const { name: secretName, keys } = secrets.todo;
     const jwtSecret = new random.RandomPassword(`${name}-jwt`, { length: 64, special: false }, { parent: this });
+    const vapidSecret = new random.RandomPassword(`${name}-vapid`, { length: 64, special: false }, { parent: this });
     const secret = new VersionedSecret(
       `${name}-todo`,
       {
         namespace: args.namespace,
         secretName,
-        data: { [keys.databaseUrl]: args.databaseUrl, [keys.jwtSecret]: jwtSecret.result },
+        data: {
+          [keys.databaseUrl]: args.databaseUrl,
+          [keys.jwtSecret]: jwtSecret.result,
+          [keys.vapidSecret]: vapidSecret.result,
+        },
       },
       { parent: this },
     );

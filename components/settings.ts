@@ -21,6 +21,9 @@ interface CommonSettings {
 
   /** Whether what runs in the cluster survives the loss of a node, and is rolled without a failed request. */
   readonly highlyAvailable: boolean;
+
+  /** Whom the operator of a push service turns to (RFC 8292, 2.1); `undefined` if nobody, and then there is no web push. */
+  readonly pushContact: string | undefined;
 }
 
 /** What services and sidecars tell of what they do. */
@@ -135,6 +138,10 @@ const sender = z.union([z.email(), z.string().regex(/^[^<>"\r\n]+ <[^<>\s@]+@[^<
 const origin = z.string().regex(/^https?:\/\/[\w.-]+(:\d{1,5})?$/);
 const ratio = z.string().regex(/^(0|1|0\.\d+)$/);
 
+/** As the notification service takes it. */
+const contact = z.string().regex(/^(mailto:[^@\s]+@[^@\s]+|https:\/\/\S+)$/);
+const contactAllowed = "an address like mailto:admin@example.com, or an https URL";
+
 const namespaceName = z.string().regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/);
 
 /** The project's config namespace, which is also its name. */
@@ -151,6 +158,7 @@ const keys = {
   images: environments,
   otlpEndpoint: environments,
   traceRatio: environments,
+  pushContact: environments,
   kubeContext: ["dev"],
   kubeconfig: ["dev"],
   broker: ["dev"],
@@ -227,6 +235,8 @@ function read(environment: Environment, reader: ConfigReader): Settings {
         // The kubectl commands that people know name no namespace.
         namespace: reader.namespace("default"),
         broker: reader.oneOf("broker", ["redpanda", "kafka"], "redpanda"),
+        // Nobody's: there are a few pushes to one's own browser.
+        pushContact: reader.text("pushContact", contact, contactAllowed, "mailto:event-flow@example.com"),
         images: reader.object(
           "images",
           devImages,
@@ -268,6 +278,7 @@ function read(environment: Environment, reader: ConfigReader): Settings {
           ),
         },
         smtp: reader.smtp(),
+        pushContact: reader.optional("pushContact", contact, contactAllowed),
         namespace: reader.namespace(project),
         images: reader.object(
           "images",

@@ -65,6 +65,9 @@ export const jwtSecret = "0123456789abcdef0123456789abcdef";
 /** What the recurring-task service shows to the backend. */
 export const nextTaskToken = "the-token-that-next-tasks-are-made-by";
 
+/** What the key pair for web push is made of, in tests. */
+export const vapidSecret = "abcdef0123456789abcdef0123456789";
+
 function spawnService(folder: string, env: Readonly<Record<string, string>>, entry?: string): ChildProcess {
   const [program, ...args] = [...dieWithParent, ...serviceCommand(folder, { entry })];
   return spawn(program, args, { env, stdio: ["ignore", "pipe", "pipe"] });

@@ -10,7 +10,7 @@ import { type Backing, podVariables, type SecretValues } from "./manifests.ts";
 import { freePort } from "./ports.ts";
 import { createDatabase, type Postgres, startPostgres } from "./postgres.ts";
 import { type Server, serverDir, startServer } from "./process.ts";
-import { jwtSecret, nextTaskToken, serviceCommand } from "./service.ts";
+import { jwtSecret, nextTaskToken, serviceCommand, vapidSecret } from "./service.ts";
 import { startValkey, type Valkey } from "./valkey.ts";
 
 /** A service of the stack as a process that can be started again, as its container is. */
@@ -194,6 +194,7 @@ export async function startSystem(options: SystemOptions = {}): Promise<System> 
     const secretValues: SecretValues = {
       [`${todo.name}/${todo.keys.databaseUrl}`]: databaseUrl,
       [`${todo.name}/${todo.keys.jwtSecret}`]: jwtSecret,
+      [`${todo.name}/${todo.keys.vapidSecret}`]: vapidSecret,
       [`${nextTask.name}/${nextTask.keys.token}`]: nextTaskToken,
       [`${analytics.name}/${analytics.keys.databaseUrl}`]: postgres.url(analyticsDatabase, postgresPort),
     };

@@ -5,9 +5,9 @@ import { type Artifact, artifactDir, build, isBuilt, logFile } from "./cache.ts"
 import { goTools } from "./go-tools.ts";
 import { needs } from "./needs.ts";
 import { say, step } from "./progress.ts";
-import { nodeRoot, prometheus, servers } from "./root-filesystems.ts";
+import { firefox, nodeRoot, prometheus, servers } from "./root-filesystems.ts";
 
-const allTools: readonly Artifact[] = [servers, prometheus, nodeRoot, ...goTools];
+const allTools: readonly Artifact[] = [servers, prometheus, firefox, nodeRoot, ...goTools];
 
 /** The folder of a built tool; an error says how to build it. */
 export function toolDir(artifact: Artifact): string {

@@ -104,6 +104,15 @@ export const prometheus: Artifact = {
   build: (dir, log) => debianRoot(join(dir, "root"), ["prometheus"], [], log),
 };
 
+/** A browser that tests drive: Firefox, as which push service it uses is a setting, and its own code does all the rest. */
+export const firefox: Artifact = {
+  name: "firefox",
+  version: debian,
+  coldSeconds: 90,
+  recipe: unread,
+  build: (dir, log) => debianRoot(join(dir, "root"), ["firefox-esr"], [], log),
+};
+
 /** The official image of Node, as far as a service needs it: Node and npm under /usr/local, a user `node` with the id 1000. */
 export const nodeRoot: Artifact = {
   name: "node",

@@ -40,6 +40,7 @@ describe("stack dev", () => {
       namespace: "default",
       highlyAvailable: false,
       broker: "redpanda",
+      pushContact: "mailto:event-flow@example.com",
       images: { from: "minikube" },
       daprChart: { from: "official" },
     });
@@ -51,6 +52,7 @@ describe("stack dev", () => {
         ...devConfig,
         "event-flow:namespace": "todo",
         "event-flow:broker": "kafka",
+        "event-flow:pushContact": "https://example.com/contact",
         "event-flow:kubeContext": "minikube",
         "event-flow:images": '{"from":"registry","repository":"localhost:5000/event-flow"}',
         "event-flow:otlpEndpoint": "https://collector.example.com",
@@ -63,6 +65,7 @@ describe("stack dev", () => {
       namespace: "todo",
       highlyAvailable: false,
       broker: "kafka",
+      pushContact: "https://example.com/contact",
       images: { from: "registry", repository: "localhost:5000/event-flow" },
       tracing: { endpoint: "https://collector.example.com", ratio: 0.25 },
       daprChart: { from: "directory", path: fixture("dapr-chart") },
@@ -214,7 +217,7 @@ describe("a bad value is told with its key, what is allowed, and the command tha
   test("an unknown key that is like no other, with all there are", () => {
     expect(problems({ ...minimal, "event-flow:replicas": "3" })).toBe(
       "  event-flow:replicas is not a key of this project. Its keys: environment, namespace, daprChart, images, " +
-        "otlpEndpoint, traceRatio, kubeContext, kubeconfig, broker, region, nodes, domain, redpandaBrokers, " +
+        "otlpEndpoint, traceRatio, pushContact, kubeContext, kubeconfig, broker, region, nodes, domain, redpandaBrokers, " +
         "redpandaUsername, redpandaPassword, redpandaMechanism, redpandaCa, smtpHost, smtpPort, smtpFrom, smtpUser, smtpPassword.\n" +
         "    pulumi config rm event-flow:replicas --stack dev",
     );
@@ -277,6 +280,7 @@ describe("stack prod", () => {
       nodes: { size: "s-2vcpu-4gb", min: 3, max: 5 },
       domain: undefined,
       smtp: undefined,
+      pushContact: undefined,
       namespace: "event-flow",
       images: { from: "registry" },
       daprChart: { from: "directory", path: fixture("dapr-chart") },

@@ -83,6 +83,7 @@ test("is made of exactly these resources", () => {
     "secrets > secrets-next-task-token: random:index/randomPassword:RandomPassword",
     "secrets > secrets-next-task: event-flow:secrets:VersionedSecret",
     "secrets > secrets-todo: event-flow:secrets:VersionedSecret",
+    "secrets > secrets-vapid: random:index/randomPassword:RandomPassword",
     "secrets-analytics > secrets-analytics-key: random:index/randomPassword:RandomPassword",
     "secrets-analytics > secrets-analytics-secret: kubernetes:core/v1:Secret",
     "secrets-next-task > secrets-next-task-key: random:index/randomPassword:RandomPassword",
@@ -307,6 +308,7 @@ describe("secrets", () => {
       "secrets-jwt": { length: 64, special: false },
       "secrets-next-task-key": { length: 32, special: false },
       "secrets-next-task-token": { length: 64, special: false },
+      "secrets-vapid": { length: 64, special: false },
       "secrets-todo-key": { length: 32, special: false },
       "state-store-configuration-key": { length: 32, special: false },
       "state-store-credentials-key": { length: 32, special: false },
@@ -343,6 +345,7 @@ describe("secrets", () => {
       [secrets.todo.name]: new Secret({
         DATABASE_URL: "postgresql://todo:<database-password>@postgres:5432/todo",
         JWT_SECRET: "<secrets-jwt>",
+        VAPID_SECRET: "<secrets-vapid>",
       }),
       [secrets.nextTask.name]: new Secret({ NEXT_TASK_TOKEN: "<secrets-next-task-token>" }),
     });
@@ -350,7 +353,7 @@ describe("secrets", () => {
 
   test("are in plain nowhere", () => {
     // What is marked as a secret does not show in JSON.
-    expect(JSON.stringify([dev.resources, dev.outputs])).not.toMatch(/<[\w-]+-(password|jwt|token|key)>/);
+    expect(JSON.stringify([dev.resources, dev.outputs])).not.toMatch(/<[\w-]+-(password|jwt|vapid|token|key)>/);
   });
 });
 
@@ -549,7 +552,7 @@ describe.each([
   },
   {
     key: "notificationService",
-    variables: { JWT_SECRET: secrets.todo.name },
+    variables: { JWT_SECRET: secrets.todo.name, VAPID_SECRET: secrets.todo.name },
     revisions: { "event-flow/revision-of-email": revision },
   },
   {
@@ -628,7 +631,12 @@ describe.each([
                   name: variable,
                   valueFrom: { secretKeyRef: { name: secret, key: variable } },
                 })),
-                ...(key === "notificationService" ? [{ name: "EMAIL", value: "on" }] : []),
+                ...(key === "notificationService"
+                  ? [
+                      { name: "EMAIL", value: "on" },
+                      { name: "VAPID_SUBJECT", value: "mailto:event-flow@example.com" },
+                    ]
+                  : []),
               ],
               ports: [{ name: "http", containerPort: port }],
               startupProbe: {

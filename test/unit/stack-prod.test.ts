@@ -134,7 +134,8 @@ test("what both are made of differs in this", () => {
     monitoring-lag-deployment.spec.template.spec.containers.0.env.4: – → {"name":"SASL_PASSWORD","valueFrom":{"secretKeyRef":{"key":"password","name":"redpanda-credentials"}}}
     monitoring-lag-deployment.spec.template.spec.containers.0.env.5: – → {"name":"SASL_MECHANISM","value":"SCRAM-SHA-256"}
     notification-service-deployment.spec.replicas: 1 → 2
-    notification-service-deployment.spec.template.spec.containers.0.env.1.value: "on" → "off"
+    notification-service-deployment.spec.template.spec.containers.0.env.2.value: "on" → "off"
+    notification-service-deployment.spec.template.spec.containers.0.env.3: {"name":"VAPID_SUBJECT","value":"mailto:event-flow@example.com"} → –
     notification-service-deployment.spec.template.spec.topologySpreadConstraints: – → [{"labelSelector":{"matchLabels":{"app":"notification-service"}},"matchLabelKeys":["pod-template-hash"],"maxSkew":1,"topologyKey":"kubernetes.io/hostname","whenUnsatisfiable":"ScheduleAnyway"}]
     pubsub-manifest.spec.metadata.0.value: "redpanda:9092" → "seed-1.example.com:9092,seed-2.example.com:9092"
     pubsub-manifest.spec.metadata.10: – → {"name":"saslMechanism","value":"SHA-256"}
@@ -286,6 +287,7 @@ describe("secrets", () => {
       [secrets.todo.name]: new Secret({
         DATABASE_URL: `postgresql://todo:<database-user-password>@${database}`,
         JWT_SECRET: "<secrets-jwt>",
+        VAPID_SECRET: "<secrets-vapid>",
       }),
       [secrets.analytics.name]: new Secret({
         DATABASE_URL: `postgresql://analytics:<database-analytics-user-password>@${server}/analytics?${tls}`,
@@ -299,7 +301,7 @@ describe("secrets", () => {
 
   test("are in plain nowhere", () => {
     // What is marked as a secret does not show in JSON.
-    const secretValues = /<do-token>|<kubeconfig-token|<[\w-]+-(password|jwt|token|key)>/;
+    const secretValues = /<do-token>|<kubeconfig-token|<[\w-]+-(password|jwt|vapid|token|key)>/;
     expect(JSON.stringify([prod.resources, prod.outputs])).not.toMatch(secretValues);
   });
 });
@@ -450,9 +452,33 @@ describe("with other settings", () => {
             "event-flow/revision-of-smtp-credentials": expect.stringMatching(/./) as unknown,
           },
         },
-        spec: { containers: [{ env: [{ name: "JWT_SECRET" }, { name: "EMAIL", value: "on" }] }] },
+        spec: {
+          containers: [{ env: [{ name: "JWT_SECRET" }, { name: "VAPID_SECRET" }, { name: "EMAIL", value: "on" }] }],
+        },
       },
     });
+  });
+
+  test("with a contact there is web push", async () => {
+    const contact = "mailto:admin@example.com";
+    const { resource } = await runProgram({ ...prodConfig, "event-flow:pushContact": contact }, "prod", prodSecrets);
+    expect(resource("notification-service-deployment").inputs["spec"]).toMatchObject({
+      template: {
+        spec: {
+          containers: [
+            {
+              env: [
+                { name: "JWT_SECRET" },
+                { name: "VAPID_SECRET", valueFrom: { secretKeyRef: { name: "todo-secrets", key: "VAPID_SECRET" } } },
+                { name: "EMAIL", value: "off" },
+                { name: "VAPID_SUBJECT", value: contact },
+              ],
+            },
+          ],
+        },
+      },
+    });
+    expect(JSON.stringify(resource("backend-deployment").inputs)).not.toContain("VAPID");
   });
 
   test("images that are there already need no registry", async () => {

@@ -43,8 +43,14 @@ export const subscribers: readonly ServiceIdentity[] = Object.values(services).f
 
 /** Kubernetes secrets and the keys inside them. */
 export const secrets = {
-  /** What the services themselves need: where the database is, and the key that signs users' bearer tokens. */
-  todo: { name: "todo-secrets", keys: { databaseUrl: "DATABASE_URL", jwtSecret: "JWT_SECRET" } },
+  /**
+   * What the services themselves need: where the database is, the key that signs users' bearer tokens, and what the keys for web
+   * push are made of.
+   */
+  todo: {
+    name: "todo-secrets",
+    keys: { databaseUrl: "DATABASE_URL", jwtSecret: "JWT_SECRET", vapidSecret: "VAPID_SECRET" },
+  },
   /** Where the analytics service's database is; nobody else has it. */
   analytics: { name: "analytics-secrets", keys: { databaseUrl: "DATABASE_URL" } },
   /** What the recurring-task service shows to the backend; nobody else has it. */

@@ -57,8 +57,8 @@ export interface Channel {
   targets(preferences: Preferences): readonly string[];
 
   /**
-   * Delivers one notification. Throws `ChannelAway` if no delivery would fare better now, `Refused` if this one never will;
-   * after anything else this one is tried again, a bounded number of times, while others go on.
+   * Delivers one notification. Throws `ChannelAway` if no delivery would fare better now, `AddressAway` if none to this
+   * address would, `Refused` if this one never will; after anything else this one is tried again, a bounded number of times, while others go on.
    */
   deliver(parcel: Parcel): Promise<void>;
 }
@@ -71,6 +71,18 @@ export class StoodStill extends Error {
 /** The channel as a whole can't be reached: its deliveries wait, for a day at most, until one gets through. */
 export class ChannelAway extends Error {
   override readonly name = "ChannelAway";
+}
+
+/** What the address is at can't be reached: this delivery waits, for a day at most, and others go on. */
+export class AddressAway extends Error {
+  override readonly name = "AddressAway";
+  /** When to try again. */
+  readonly afterMs: number;
+
+  constructor(message: string, { afterMs, ...options }: ErrorOptions & { afterMs: number }) {
+    super(message, options);
+    this.afterMs = afterMs;
+  }
 }
 
 /** This delivery will never succeed. */

@@ -4,6 +4,7 @@ import type { DaprClient } from "@event-flow/service";
 import type { FastifyBaseLogger } from "fastify";
 import { Counter, Gauge, type Registry } from "prom-client";
 import {
+  AddressAway,
   ChannelAway,
   Refused,
   StoodStill,
@@ -201,7 +202,7 @@ export class Deliverer {
     } catch (err) {
       // The state store or the sidecar: no delivery is at fault, and none would fare better.
       this.#log.warn({ err, channel: channel.name, userId: item.userId }, "Delivery to be gone on with: state is away");
-      return { is: "again", afterMs: pause.firstMs, cause: "" };
+      return { is: "again", afterMs: pause.firstMs, cause: "", counts: false };
     }
   }
 
@@ -231,12 +232,12 @@ export class Deliverer {
           this.#delivered.inc({ channel: channel.name });
           this.#log.info(facts, `Delivered by ${channel.name}`);
         } catch (error) {
-          if (error instanceof StoodStill) return { is: "again", afterMs: 0, cause: error.message };
+          if (error instanceof StoodStill) return { is: "again", afterMs: 0, cause: error.message, counts: false };
           const failure = this.#judge(error, delivery);
           if (failure.is !== "failed") {
             this.#retried.inc({ channel: channel.name });
             this.#log.warn({ ...facts, cause: failure.cause }, `Delivery to be retried: ${channel.name}`);
-            if (failure.is === "again") await this.#countTry(userId, key, failure.cause);
+            if (failure.is === "again") await this.#noteTry(userId, key, failure);
             return failure;
           }
           this.#failed.inc({ channel: channel.name });
@@ -265,22 +266,32 @@ export class Deliverer {
         ? { is: "failed", cause: `The channel was away for a day: ${cause}` }
         : { is: "away", cause };
     }
+    if (error instanceof AddressAway) {
+      return Date.now() - Date.parse(notification.notified_at) > patienceMs
+        ? { is: "failed", cause: `The address was away for a day: ${cause}` }
+        : { is: "again", afterMs: error.afterMs, cause, counts: false };
+    }
     return tries + 1 >= triesOfOne
       ? { is: "failed", cause: `It failed ${triesOfOne} times: ${cause}` }
-      : { is: "again", afterMs: Math.min(pause.firstMs * 2 ** tries, pause.oneMs), cause };
+      : { is: "again", afterMs: Math.min(pause.firstMs * 2 ** tries, pause.oneMs), cause, counts: true };
   }
 
   /** Notes that a delivery failed, so that a restart doesn't begin to count anew. */
-  async #countTry(userId: string, key: string, cause: string): Promise<void> {
-    await changeDocument(this.#dapr, userId, (document) => ({
-      result: undefined,
-      changed: {
-        ...document,
-        pending: document.pending?.map((each) =>
-          keyOf(each) === key ? { ...each, tries: each.tries + 1, cause } : each,
-        ),
-      },
-    })).catch((err: unknown) => {
+  async #noteTry(
+    userId: string,
+    key: string,
+    { cause, counts }: { readonly cause: string; readonly counts: boolean },
+  ): Promise<void> {
+    await changeDocument(this.#dapr, userId, (document) => {
+      const { pending = [] } = document;
+      const noted = pending.map((each) =>
+        keyOf(each) === key && (counts || each.cause !== cause)
+          ? { ...each, tries: each.tries + (counts ? 1 : 0), cause }
+          : each,
+      );
+      const changes = noted.some((each, index) => each !== pending[index]);
+      return { result: undefined, changed: changes ? { ...document, pending: noted } : undefined };
+    }).catch((err: unknown) => {
       this.#log.warn({ err, userId }, "A delivery's try is not counted");
     });
   }
@@ -393,7 +404,7 @@ function bounded(document: Document): Document {
 /** What an attempt came to. */
 type Attempt =
   | { readonly is: "over" }
-  | { readonly is: "again"; readonly afterMs: number; readonly cause: string }
+  | { readonly is: "again"; readonly afterMs: number; readonly cause: string; readonly counts: boolean }
   | { readonly is: "away"; readonly cause: string };
 
 /** The deliveries of one channel, in their order, as many at a time as it takes. */

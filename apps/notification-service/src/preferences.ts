@@ -70,5 +70,5 @@ export function changePreferences(
 
 const unavailable: Record<ChannelName, string> = {
   email: "body/channels: this system sends no e-mail, as it has no mail server (setting event-flow:smtpHost)",
-  push: "body/channels: this system has no web push",
+  push: "body/channels: this system has no web push, as it names no contact (setting event-flow:pushContact)",
 };

@@ -1,21 +1,14 @@
 import { Readable } from "node:stream";
-import {
-  bearerSecurity,
-  errorResponses,
-  requireOwner,
-  userIdSchema,
-  type App,
-  type DaprClient,
-} from "@event-flow/service";
+import { bearerSecurity, errorResponses, requireOwner, userIdSchema, type App } from "@event-flow/service";
 import { z } from "zod";
 import { channelNames, type ChannelName } from "./channel.ts";
 import { readDocument } from "./document.ts";
 import { kept, listNotifications, notificationSchema } from "./notifications.ts";
 import { choose, chosenSchema, preferencesSchema, readPreferences, type Preferences } from "./preferences.ts";
+import { pushRoutes, type PushRoutesOptions } from "./push-routes.ts";
 import type { Streams } from "./stream.ts";
 
-export interface NotificationRoutesOptions {
-  readonly dapr: DaprClient;
+export interface NotificationRoutesOptions extends PushRoutesOptions {
   readonly streams: Streams;
   /** The channels that this system has. */
   readonly available: readonly ChannelName[];
@@ -37,7 +30,7 @@ const deliveriesSchema = z.object({
 
 const lastEventId = z.string().regex(/^\d{1,15}$/, "must be the id of an event of this stream");
 
-export function notificationRoutes(scope: App, { dapr, streams, available }: NotificationRoutesOptions): void {
+export function notificationRoutes(scope: App, { dapr, streams, available, push }: NotificationRoutesOptions): void {
   scope.addHook("onRequest", requireOwner);
 
   scope.get(
@@ -87,6 +80,8 @@ export function notificationRoutes(scope: App, { dapr, streams, available }: Not
     },
     async ({ params, body }) => shown(await choose(dapr, params.user_id, body, available)),
   );
+
+  pushRoutes(scope, { dapr, push });
 
   scope.get(
     "/api/:user_id/notifications/deliveries",

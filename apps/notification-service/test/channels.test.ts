@@ -136,7 +136,10 @@ test.each([
   [{ email: "a@example.com\r\nBcc: b@example.com", channels: [] }, "body/email: Invalid email address"],
   [{ email: "a@example.com", channels: ["email", "email"] }, "body/channels: must name each channel once"],
   [{ email: "a@example.com", channels: ["pigeon"] }, /^body\/channels\/0: /],
-  [{ email: "a@example.com", channels: ["push"] }, "body/channels: this system has no web push"],
+  [
+    { email: "a@example.com", channels: ["push"] },
+    "body/channels: this system has no web push, as it names no contact (setting event-flow:pushContact)",
+  ],
   [{ email: "a@example.com" }, /^body\/channels: /],
 ])("preferences that can't work are refused: %j", async (body, message) => {
   const answer = await prefer(randomUUID(), body, preferences(randomUUID()));

@@ -343,7 +343,7 @@ describe("names what is broken, and the command that mends it", () => {
   });
 
   test("a CRD that is another version's", async () => {
-    const path = "/spec/versions/0/schema/openAPIV3Schema/description";
+    const path = "/spec/versions/0/schema/openAPIV3Schema/properties/apiVersion/description";
     await patch("customresourcedefinition/resiliencies.dapr.io", { op: "replace", path, value: "of another version" });
     const { what, mend } = await found("versions");
     expect(what).toBe(`The CRD resiliencies.dapr.io is not that of Dapr ${daprVersion}`);

@@ -177,6 +177,8 @@ test("of what waits for a channel that stays away the oldest is given up, and so
 });
 
 test("what is left for a channel that there is no more is given up", async () => {
+  // Those of other tests have such a channel.
+  await Promise.all(running.splice(0).map((each) => each.stop()));
   const push = channel("push", () => {
     throw new ChannelAway("it is away");
   });

@@ -262,6 +262,8 @@ test("it is ready, documents what users may call, and its log shows no secret", 
     "/ready",
     "/api/{user_id}/notifications",
     "/api/{user_id}/notifications/preferences",
+    "/api/{user_id}/notifications/push-subscriptions",
+    "/api/{user_id}/notifications/push-subscriptions/{id}",
     "/api/{user_id}/notifications/deliveries",
     "/api/{user_id}/notifications/stream",
   ]);

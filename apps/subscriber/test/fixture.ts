@@ -33,7 +33,10 @@ await startOrExit(async () => {
         schema: remarkSchema,
         facts: ({ id }) => ({ eventId: id }),
         time: ({ time }) => time,
-        handle: ({ data }) => Promise.resolve({ outcome: "heard", message: `Remark: ${data.text}` }),
+        handle: ({ data }) => {
+          if (data.text === "broken") throw new Error("It is broken");
+          return Promise.resolve({ outcome: "heard", message: `Remark: ${data.text}` });
+        },
       }),
     ],
     isTransient: (error) => error instanceof Busy,

@@ -1,6 +1,7 @@
 import { metricsPath, probes, type ServiceIdentity } from "@event-flow/events";
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
+import { preStopSeconds } from "./delivery.ts";
 import { daprMetricsPort, scrapeAnnotations } from "./scraping.ts";
 import type { SecretFiles } from "./stateful-server.ts";
 
@@ -134,8 +135,7 @@ export class DaprService extends pulumi.ComponentResource {
                     periodSeconds: 3,
                     timeoutSeconds: 3,
                   },
-                  // Requests still come for a moment after the pod has begun to end.
-                  lifecycle: { preStop: { sleep: { seconds: 5 } } },
+                  lifecycle: { preStop: { sleep: { seconds: preStopSeconds } } },
                   resources: {
                     requests: { cpu: "50m", memory: "96Mi" },
                     limits: { cpu: "500m", memory: "512Mi" },

@@ -3,6 +3,12 @@
  */
 import { components, services } from "@event-flow/events";
 
+/**
+ * How long a service still runs when its pod begins to end. Requests still come for a moment; and its sidecar, which is told at the
+ * same time and takes no more events, gives it those that it has: without the service it would try them until it is killed.
+ */
+export const preStopSeconds = 5;
+
 /** Metadata of `pubsub.kafka` that decides when and how often an event is delivered. */
 export const kafkaDelivery = [
   // The default, `newest`, misses what was published before a service first subscribed.

@@ -2,6 +2,7 @@
 import { closeSync, existsSync, fstatSync, openSync, readSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { serviceKeys, type ServiceKey, services } from "@event-flow/events";
+import { preStopSeconds } from "../../components/delivery.ts";
 import { setClock } from "../servers/clock.ts";
 import type { Server } from "../servers/process.ts";
 import type { SmallDisk } from "../servers/small-disk.ts";
@@ -170,7 +171,9 @@ const rollServices: Fault = {
       for (const { app, daprd } of pods) {
         await supervisor.without(app, () =>
           supervisor.without(daprd, async () => {
-            await Promise.all([app.terminate(), daprd.terminate()]);
+            // As a pod ends: the service later than its sidecar.
+            const appGone = sleep(preStopSeconds * 1_000).then(() => app.terminate());
+            await Promise.all([appGone, daprd.terminate()]);
             await Promise.all([app.start(), daprd.start()]);
           }),
         );

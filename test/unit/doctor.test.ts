@@ -289,8 +289,11 @@ describe("names what is wrong, by the one check that it is a matter of", () => {
     ]);
   });
 
-  test("no topic for the probe is an answer of the broker", async () => {
-    const text = '{"message":"kafka server: Request was for a topic or partition that does not exist on this broker"}';
+  test.each([
+    "Request was for a topic or partition that does not exist on this broker",
+    "The client is not authorized to access this topic",
+  ])("no topic for the probe is an answer of the broker: %s", async (words) => {
+    const text = JSON.stringify({ message: `kafka server: ${words}` });
     patient.answers.set("backend:3500/v1.0/publish/kafka-pubsub/task-events.probe", { status: 500, text });
     expect(await findings()).toEqual([]);
   });

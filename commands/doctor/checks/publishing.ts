@@ -5,8 +5,12 @@ import { restart, withSidecar } from "../sidecars.ts";
 
 const { backend } = services;
 
-/** The words of the broker itself for a topic that isn't there, or is being made: it was reached and took who asked. */
-const answersOfBroker = /topic or partition that does not exist|leadership election|UNKNOWN_TOPIC/i;
+/**
+ * The words of the broker itself for a topic that isn't there, may not be made by who asks, or is being made: it was reached, and
+ * took who asked. A user without rights to the topics of events shows by the outbox.
+ */
+const answersOfBroker =
+  /topic or partition that does not exist|not authorized to access this topic|leadership election|UNKNOWN_TOPIC/i;
 
 /** Whether the broker takes what the backend's sidecar publishes. Nobody subscribes to the topic of the probe. */
 export const publishing: Check = {

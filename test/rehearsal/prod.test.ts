@@ -5,10 +5,13 @@ import { readdirSync, readFileSync, statSync } from "node:fs";
 import type { IncomingMessage } from "node:http";
 import { get } from "node:https";
 import { connect as connectPlainly } from "node:net";
-import { join } from "node:path";
+import { delimiter, dirname, join } from "node:path";
 import { components, eachService, secrets, serviceKeys, services, subscribers } from "@event-flow/events";
+import { execa } from "execa";
 import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { reportSchema } from "../../commands/doctor/report.ts";
+import { repositoryRoot } from "../../components/content-tag.ts";
 import { connect, forward, kubectl } from "../flow/access.ts";
 import { cluster, hardware } from "../providers/digitalocean/hardware.ts";
 import { call } from "../providers/digitalocean/valkey.ts";
@@ -256,6 +259,40 @@ test("sidecars have loaded the Components, without an error", { timeout: 60_000 
       `${components.stateStore}: state.redis`,
     ]);
   }
+});
+
+test("the doctor finds nothing, and then what is broken", { timeout: 180_000 }, async () => {
+  const doctor = async () => {
+    const { env } = stage.stack;
+    const { exitCode, stdout, stderr } = await execa(
+      "node",
+      ["commands/doctor.ts", "--stack=prod", `--context=${stage.access.context}`, "--namespace=event-flow", "--json"],
+      {
+        cwd: repositoryRoot,
+        env: {
+          ...env,
+          ...stage.access.env,
+          PATH: [dirname(stage.access.kubectl), env["PATH"] ?? ""].join(delimiter),
+        },
+        extendEnv: false,
+        reject: false,
+      },
+    );
+    expect(stdout, stderr).toMatch(/^\{/);
+    const { checks } = reportSchema.parse(JSON.parse(stdout));
+    return { exitCode, unsound: checks.filter(({ verdict }) => verdict !== "sound") };
+  };
+  expect(await doctor()).toEqual({ exitCode: 0, unsound: [] });
+
+  const { name } = services.analyticsService;
+  await k("scale", `deployment/${name}`, "--replicas=0");
+  await waitFor("its pods to be gone", 60, async () => (Object.keys(await pods(name)).length === 0 ? true : undefined));
+  const { exitCode, unsound } = await doctor();
+  expect(exitCode).toBe(1);
+  expect(unsound.map(({ check }) => check)).toContain("pods");
+  expect(JSON.stringify(unsound)).toContain(`${name} is scaled to 0; the stack has 2`);
+  await k("scale", `deployment/${name}`, "--replicas=2");
+  await k("rollout", "status", `deployment/${name}`, "--timeout=60s");
 });
 
 test("up again plans nothing, also when DigitalOcean has a newer Kubernetes", { timeout: 120_000 }, async () => {

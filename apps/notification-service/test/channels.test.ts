@@ -67,17 +67,17 @@ function newUser() {
   return { user, address: `${user}@example.com` };
 }
 
-function preferences(user: string) {
-  return `${replica.service.url}/api/${user}/notifications/preferences`;
+function preferences(user: string, at = replica) {
+  return `${at.service.url}/api/${user}/notifications/preferences`;
 }
 
 function prefer(user: string, body: object, url = preferences(user)) {
   return call("PUT", url, { user, body });
 }
 
-async function wantsMail(): Promise<{ user: string; address: string }> {
+async function wantsMail(at = replica): Promise<{ user: string; address: string }> {
   const { user, address } = newUser();
-  const { status } = await prefer(user, { email: address, channels: ["email"] });
+  const { status } = await prefer(user, { email: address, channels: ["email"] }, preferences(user, at));
   expect(status).toBe(200);
   return { user, address };
 }
@@ -176,7 +176,7 @@ test("an event is mailed once, however often it comes, and to nobody who didn't 
 });
 
 test("many users' mail goes to each one's address, each once", async () => {
-  const users = await Promise.all(Array.from({ length: 10 }, wantsMail));
+  const users = await Promise.all(Array.from({ length: 10 }, () => wantsMail()));
   await Promise.all(
     users.flatMap(({ user }) => [created(user, "one"), created(user, "two")].map((event) => deliver(event))),
   );
@@ -227,12 +227,7 @@ test("what a service that is killed leaves is delivered by another, once", async
   const appId = "notification-takeover";
   const [first, second] = [await startReplica(appId, maildev.smtp), await startReplica(appId, maildev.smtp)];
   try {
-    const { user, address } = newUser();
-    await prefer(
-      user,
-      { email: address, channels: ["email"] },
-      `${first.service.url}/api/${user}/notifications/preferences`,
-    );
+    const { user, address } = await wantsMail(first);
     await maildev.kill();
     const events = [created(user, "first"), created(user, "second")];
     for (const event of events) await deliver(event, first);
@@ -271,12 +266,7 @@ test("a service that was frozen for long loses what it had to another one, and d
   const appId = "notification-frozen";
   const [first, second] = [await startReplica(appId, maildev.smtp), await startReplica(appId, maildev.smtp)];
   try {
-    const { user, address } = newUser();
-    await prefer(
-      user,
-      { email: address, channels: ["email"] },
-      `${first.service.url}/api/${user}/notifications/preferences`,
-    );
+    const { user, address } = await wantsMail(first);
     await maildev.kill();
     await deliver(created(user), first);
     first.service.pause();

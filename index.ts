@@ -12,8 +12,10 @@ import { FrontDoor } from "./components/front-door.ts";
 import { Images } from "./components/images.ts";
 import { Mail } from "./components/mail.ts";
 import { Monitoring } from "./components/monitoring.ts";
+import { NetworkPolicies } from "./components/network-policies.ts";
 import { readSettings } from "./components/settings.ts";
 import { StateStore } from "./components/state-store.ts";
+import { waysOf } from "./components/ways.ts";
 
 const { backend, notificationService, recurringTaskService, analyticsService } = services;
 const scopes = Object.values(services).map(({ appId }) => appId);
@@ -30,10 +32,13 @@ const inCluster = { providers: { kubernetes: cluster.provider } };
 const dapr = new DaprControlPlane("dapr", { chart: settings.daprChart, crds, highlyAvailable }, inCluster);
 
 const { of: images } = new Images("images", { source: cluster.images });
-const broker = new Broker("broker", { site, namespace, image: images.backend }, inCluster);
-const stateStore = new StateStore("state-store", { site, namespace }, inCluster);
-const mail = new Mail("mail", { site, namespace }, inCluster);
-const database = new Database("database", { site, namespace }, inCluster);
+// No pod starts before what isolates it.
+const network = new NetworkPolicies("network", { namespace, ways: waysOf(settings) }, inCluster);
+const isolated = { ...inCluster, dependsOn: network };
+const broker = new Broker("broker", { site, namespace, image: images.backend }, isolated);
+const stateStore = new StateStore("state-store", { site, namespace }, isolated);
+const mail = new Mail("mail", { site, namespace }, isolated);
+const database = new Database("database", { site, namespace }, isolated);
 const appSecrets = new AppSecrets(
   "secrets",
   { namespace, databaseUrl: database.url, analyticsUrl: database.analyticsUrl },
@@ -43,7 +48,7 @@ const { connection, revision } = broker;
 new Monitoring(
   "monitoring",
   { namespace, image: images.backend, connection, revision },
-  { ...inCluster, dependsOn: broker },
+  { ...inCluster, dependsOn: [network, broker] },
 );
 const frontDoor = new FrontDoor("front-door", { site });
 
@@ -87,7 +92,7 @@ const email =
 const resiliency = new DaprResiliency("resiliency", { namespace, scopes }, { ...inCluster, dependsOn: [dapr] });
 
 // A pod that starts before the injector is ready gets no sidecar, and a sidecar loads only the Components that it finds.
-const withSidecar = { ...inCluster, dependsOn: [dapr, pubsub, state, resiliency, database, appSecrets] };
+const withSidecar = { ...inCluster, dependsOn: [network, dapr, pubsub, state, resiliency, database, appSecrets] };
 const common = {
   namespace,
   configuration: configuration.configurationName,

@@ -35,7 +35,7 @@ export class Broker extends pulumi.ComponentResource {
       case "dev": {
         const server = new StatefulServer(
           `${name}-server`,
-          { namespace, ...inClusterBrokers[site.settings.broker] },
+          { namespace, ...brokerServer(site.settings.broker) },
           { parent: this },
         );
         this.connection = { brokers: [server.address], auth: { type: "none" } };
@@ -62,7 +62,7 @@ export class Broker extends pulumi.ComponentResource {
           `${name}-check`,
           {
             namespace,
-            jobName: "redpanda-check",
+            jobName: brokerCheck,
             image,
             runAs: 1000,
             command: ["node", "/app/apps/service/src/check-broker.ts"],
@@ -87,6 +87,9 @@ export class Broker extends pulumi.ComponentResource {
     this.registerOutputs({ connection: this.connection, revision: this.revision });
   }
 }
+
+/** The job that looks at Redpanda Cloud before anybody uses it. */
+export const brokerCheck = "redpanda-check";
 
 const port = 9092;
 
@@ -141,3 +144,8 @@ const inClusterBrokers: Record<"redpanda" | "kafka", Omit<StatefulServerArgs, "n
     resources: { requests: { cpu: "100m", memory: "512Mi" }, limits: { memory: "1Gi" } },
   },
 };
+
+/** One of them. */
+export function brokerServer(broker: keyof typeof inClusterBrokers): Omit<StatefulServerArgs, "namespace"> {
+  return inClusterBrokers[broker];
+}

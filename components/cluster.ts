@@ -19,6 +19,8 @@ export type Site =
       readonly settings: ProdSettings;
       /** The private network that everything is in. */
       readonly vpcId: pulumi.Output<string>;
+      /** That network's addresses. */
+      readonly vpcRange: pulumi.Output<string>;
       /** The cluster's id at DigitalOcean. */
       readonly clusterId: pulumi.Output<string>;
     };
@@ -81,7 +83,7 @@ export class Cluster extends pulumi.ComponentResource {
           },
           { parent: this },
         );
-        this.site = { environment: "prod", settings, vpcId: vpc.id, clusterId: cluster.id };
+        this.site = { environment: "prod", settings, vpcId: vpc.id, vpcRange: vpc.ipRange, clusterId: cluster.id };
         // As `doctl kubernetes cluster kubeconfig save` calls it.
         this.kubeContext = pulumi.interpolate`do-${region}-${cluster.name}`;
         break;

@@ -22,9 +22,8 @@ export interface LagExporterArgs {
   readonly revision?: pulumi.Input<string> | undefined;
 }
 
-const serverName = "lag-exporter";
-/** As kafka_exporter's. */
-const port = 9308;
+/** Its Deployment's name, and its port: kafka_exporter's. */
+export const lagExporter = { name: "lag-exporter", port: 9308 } as const;
 
 /** Shows Prometheus how far the subscribers are behind the broker. */
 export class LagExporter extends pulumi.ComponentResource {
@@ -35,6 +34,7 @@ export class LagExporter extends pulumi.ComponentResource {
     super("event-flow:monitoring:LagExporter", name, {}, opts);
 
     const { namespace, revision } = args;
+    const { name: serverName, port } = lagExporter;
     const labels = { app: serverName };
     const deployment = new k8s.apps.v1.Deployment(
       `${name}-deployment`,

@@ -33,13 +33,12 @@ export class Mail extends pulumi.ComponentResource {
           `${name}-server`,
           {
             namespace,
-            serverName,
+            ...mailServer,
             image: images.maildev,
             runAs: 1000,
-            port: smtpPort,
             morePorts: { web: webPort },
             env: Object.entries({
-              MAILDEV_SMTP_PORT: String(smtpPort),
+              MAILDEV_SMTP_PORT: String(mailServer.port),
               MAILDEV_WEB_PORT: String(webPort),
               MAILDEV_MAIL_DIRECTORY: dataPath,
               MAILDEV_MAX_EMAILS: "1000",
@@ -49,7 +48,11 @@ export class Mail extends pulumi.ComponentResource {
           },
           { parent: this },
         );
-        this.connection = { host: serverName, port: smtpPort, from: "event-flow@example.com", auth: undefined };
+        this.connection = {
+          ...{ host: mailServer.serverName, port: mailServer.port },
+          from: "event-flow@example.com",
+          auth: undefined,
+        };
         this.revision = undefined;
         break;
       case "prod": {
@@ -79,7 +82,7 @@ export class Mail extends pulumi.ComponentResource {
   }
 }
 
-const serverName = "maildev";
-const smtpPort = 1025;
+/** The server of stack dev. */
+export const mailServer = { serverName: "maildev", port: 1025 } as const;
 const webPort = 1080;
 const dataPath = "/var/lib/maildev";

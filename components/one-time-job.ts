@@ -47,7 +47,11 @@ export function oneTimeJob(name: string, args: OneTimeJobArgs, opts: pulumi.Cust
       spec: {
         backoffLimit: args.retries,
         template: {
-          ...(revision === undefined ? {} : { metadata: { annotations: { "event-flow/revision": revision } } }),
+          metadata: {
+            // Policies of the network know a pod by this label.
+            labels: { app: jobName },
+            ...(revision === undefined ? {} : { annotations: { "event-flow/revision": revision } }),
+          },
           spec: {
             restartPolicy: "Never",
             automountServiceAccountToken: false,

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parse, stringify } from "yaml";
 import { z } from "zod";
-import { alertsFile, prometheusConfigName, prometheusFile } from "../../components/scraping.ts";
+import { alertsFile, monitoringLabel, prometheusConfigName, prometheusFile } from "../../components/scraping.ts";
 import { hurried, hurriedIntervals, type PrometheusApi, prometheusAt } from "../servers/prometheus.ts";
 import { type Access, forward, kubectl } from "./access.ts";
 
@@ -15,12 +15,15 @@ export interface ClusterPrometheus extends PrometheusApi {
 
 const port = 9090;
 
-/** What a Prometheus needs of a cluster to take the program's ConfigMap as it is: to be in its namespace, and to see pods. */
-function objects(name: string, image: string, configMap: string): object[] {
-  const metadata = { name, labels: { app: name } };
-  const config = "/etc/prometheus/event-flow";
+/** A namespace of its own, which says that the stack's pods may be scraped from it. */
+function monitoringNamespace(name: string): object {
+  return { apiVersion: "v1", kind: "Namespace", metadata: { name, labels: monitoringLabel } };
+}
+
+/** What lets it see the stack's pods, in their namespace. */
+function rights(name: string): object[] {
+  const metadata = { name };
   return [
-    { apiVersion: "v1", kind: "ServiceAccount", metadata },
     {
       apiVersion: "rbac.authorization.k8s.io/v1",
       kind: "Role",
@@ -32,8 +35,17 @@ function objects(name: string, image: string, configMap: string): object[] {
       kind: "RoleBinding",
       metadata,
       roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "Role", name },
-      subjects: [{ kind: "ServiceAccount", name }],
+      subjects: [{ kind: "ServiceAccount", name, namespace: name }],
     },
+  ];
+}
+
+function objects(name: string, image: string, files: Readonly<Record<string, string>>): object[] {
+  const metadata = { name };
+  const config = "/etc/prometheus/event-flow";
+  return [
+    { apiVersion: "v1", kind: "ServiceAccount", metadata },
+    { apiVersion: "v1", kind: "ConfigMap", metadata, data: files },
     {
       apiVersion: "v1",
       kind: "Pod",
@@ -62,7 +74,7 @@ function objects(name: string, image: string, configMap: string): object[] {
           },
         ],
         volumes: [
-          { name: "config", configMap: { name: configMap } },
+          { name: "config", configMap: { name } },
           { name: "data", emptyDir: {} },
         ],
       },
@@ -81,42 +93,45 @@ async function apply(access: Access, items: readonly object[]): Promise<void> {
   }
 }
 
-async function start(access: Access, name: string, made: readonly object[]): Promise<ClusterPrometheus> {
-  await apply(access, made);
-  await kubectl(access, "wait", "--for=condition=Ready", `pod/${name}`, "--timeout=120s");
-  const { url, close } = await forward(access, `pod/${name}`, port);
+async function start(
+  access: Access,
+  name: string,
+  image: string,
+  files: Readonly<Record<string, string>>,
+): Promise<ClusterPrometheus> {
+  const own = { ...access, namespace: name };
+  await apply(access, [monitoringNamespace(name), ...rights(name)]);
+  await apply(own, objects(name, image, files));
+  await kubectl(own, "wait", "--for=condition=Ready", `pod/${name}`, "--timeout=120s");
+  const { url, close } = await forward(own, `pod/${name}`, port);
   return {
     ...prometheusAt(url),
     stop: async () => {
       close();
-      const kinds = "pod,rolebinding,role,serviceaccount,configmap";
-      await kubectl(access, "delete", kinds, `--selector=app=${name}`);
+      await kubectl(access, "delete", `role/${name}`, `rolebinding/${name}`, `namespace/${name}`);
     },
   };
-}
-
-/** One that takes what the program emits, as it is. */
-export function startPrometheus(access: Access, image: string): Promise<ClusterPrometheus> {
-  const name = "prometheus";
-  return start(access, name, objects(name, image, prometheusConfigName));
 }
 
 const configMapSchema = z.object({ data: z.object({ [prometheusFile]: z.string(), [alertsFile]: z.string() }) });
 
+/** The files that the program emits. They are for another namespace: a pod can mount its own one's only. */
+async function emitted(access: Access): Promise<z.infer<typeof configMapSchema>["data"]> {
+  const configMap = await kubectl(access, "get", "configmap", prometheusConfigName, "--output=json");
+  return configMapSchema.parse(JSON.parse(configMap)).data;
+}
+
+/** One that takes what the program emits, as it is. */
+export async function startPrometheus(access: Access, image: string): Promise<ClusterPrometheus> {
+  return start(access, "prometheus", image, await emitted(access));
+}
+
 /** One that takes the same with all times shortened, so that nobody waits minutes for an alert. */
 export async function startHurriedPrometheus(access: Access, image: string): Promise<ClusterPrometheus> {
-  const name = "prometheus-hurried";
-  const emitted = await kubectl(access, "get", "configmap", prometheusConfigName, "--output=json");
-  const { data } = configMapSchema.parse(JSON.parse(emitted));
-  const scraping = parse(data[prometheusFile]) as object;
-  const configMap = {
-    apiVersion: "v1",
-    kind: "ConfigMap",
-    metadata: { name, labels: { app: name } },
-    data: {
-      [prometheusFile]: stringify({ ...scraping, global: hurriedIntervals }),
-      [alertsFile]: stringify(hurried(parse(data[alertsFile]))),
-    },
-  };
-  return start(access, name, [configMap, ...objects(name, image, name)]);
+  const files = await emitted(access);
+  const scraping = parse(files[prometheusFile]) as object;
+  return start(access, "prometheus-hurried", image, {
+    [prometheusFile]: stringify({ ...scraping, global: hurriedIntervals }),
+    [alertsFile]: stringify(hurried(parse(files[alertsFile]))),
+  });
 }

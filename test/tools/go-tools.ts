@@ -15,6 +15,7 @@ export const versions = {
   vegeta: "12.13.0",
   toxiproxy: "2.5.0",
   otelCollector: "0.165.0",
+  kubeNetworkPolicies: "0.8.0",
 } as const;
 
 const sources = join(import.meta.dirname, "go");
@@ -117,6 +118,12 @@ export const storageProvisioner = goTool("storage-provisioner", versions.minikub
   flags: [quick],
 });
 
+/** What enforces NetworkPolicies. */
+export const kubeNetworkPolicies = goTool("kube-network-policies", versions.kubeNetworkPolicies, 75, {
+  packages: ["event-flow/kube-network-policies"],
+  flags: [quick],
+});
+
 export const pause = goTool("pause", "1", 2, { packages: ["event-flow/pause"] });
 
 export const pulumi = goTool("pulumi", versions.pulumi, 130, {
@@ -215,6 +222,7 @@ export const goTools: readonly Artifact[] = [
   etcd,
   coredns,
   storageProvisioner,
+  kubeNetworkPolicies,
   kubernetes,
   daprd,
   daprControlPlane,

@@ -69,5 +69,8 @@ export const probes = { liveness: "/health", readiness: "/ready" } as const;
 /** The port on which a sidecar serves Dapr's HTTP API to its app (Dapr's default). */
 export const daprHttpPort = 3500;
 
+/** The port on which a sidecar takes calls of other sidecars (Dapr's default). */
+export const daprInternalPort = 50_002;
+
 /** The topic of the doctor's probe, which nobody subscribes to. Under the prefix that the backend may write to. */
 export const probeTopic = "task-events.probe";

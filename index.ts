@@ -1,10 +1,11 @@
-import { components, secrets, services, subscribers } from "@event-flow/events";
+import { components, perService, secrets, services, subscribers } from "@event-flow/events";
 import { AppSecrets } from "./components/app-secrets.ts";
 import { Broker } from "./components/broker.ts";
 import { Cluster } from "./components/cluster.ts";
 import { DaprComponent, kafkaMetadata, redisMetadata, smtpMetadata } from "./components/dapr-component.ts";
 import { DaprConfiguration, tracingVariables } from "./components/dapr-configuration.ts";
 import { DaprResiliency } from "./components/dapr-resiliency.ts";
+import { DaprTokens } from "./components/dapr-tokens.ts";
 import { DaprService } from "./components/dapr-service.ts";
 import { DaprControlPlane, readCrds } from "./components/dapr.ts";
 import { Database } from "./components/database.ts";
@@ -38,6 +39,10 @@ const appSecrets = new AppSecrets(
   "secrets",
   { namespace, databaseUrl: database.url, analyticsUrl: database.analyticsUrl },
   inCluster,
+);
+const tokens = perService(
+  (service) =>
+    new DaprTokens(`${services[service].name}-tokens`, { namespace, identity: services[service] }, inCluster),
 );
 const { connection, revision } = broker;
 new Monitoring(
@@ -117,6 +122,7 @@ const backendService = new DaprService(
     ...withNextTask,
     identity: backend,
     image: images.backend,
+    revisions: { ...withNextTask.revisions, ...tokens.backend.revisions },
     secretVariables: [databaseUrl, jwtSecret, nextTaskToken],
     files: database.files,
     loadBalancer: frontDoor.loadBalancer,
@@ -137,6 +143,7 @@ new DaprService(
     },
     revisions: {
       ...common.revisions,
+      ...tokens.notificationService.revisions,
       ...(mail.revision === undefined ? {} : { [secrets.smtp.name]: mail.revision }),
       ...(email === undefined ? {} : { [components.email]: email.revision }),
     },
@@ -149,6 +156,7 @@ new DaprService(
     ...withNextTask,
     identity: recurringTaskService,
     image: images.recurringTaskService,
+    revisions: { ...withNextTask.revisions, ...tokens.recurringTaskService.revisions },
     secretVariables: [jwtSecret, nextTaskToken],
   },
   withSidecar,
@@ -160,7 +168,11 @@ new DaprService(
     identity: analyticsService,
     image: images.analyticsService,
     secretVariables: [{ secret: secrets.analytics.name, key: secrets.analytics.keys.databaseUrl }, jwtSecret],
-    revisions: { ...common.revisions, [secrets.analytics.name]: appSecrets.analyticsRevision },
+    revisions: {
+      ...common.revisions,
+      ...tokens.analyticsService.revisions,
+      [secrets.analytics.name]: appSecrets.analyticsRevision,
+    },
     files: database.files,
   },
   withSidecar,

@@ -6,11 +6,14 @@ import { locate } from "./locate.ts";
 import { type Backing, localManifests, shutdownFlags } from "./manifests.ts";
 import { freePort } from "./ports.ts";
 import { type LogOption, type Server, serverDir, startServer } from "./process.ts";
+import { appApiToken as defaultAppApiToken } from "./service.ts";
 
 export interface Daprd extends Server {
   readonly httpPort: number;
   /** Where it shows its metrics, if it was told to. */
   readonly metricsPort: number | undefined;
+  /** What is to be shown to it, if anything is. */
+  readonly apiToken: string | undefined;
 }
 
 /** Without a broker the sidecar has no pub/sub, without Valkey no state store. */
@@ -23,10 +26,10 @@ export interface DaprdOptions extends Backing, LogOption {
   readonly metricsPort?: number | undefined;
   /** A file by which sidecars find each other that are to. @default this one finds no other */
   readonly names?: string | undefined;
-  /** What the app has to show. */
-  readonly apiToken?: string;
-  /** What the sidecar shows to the app. */
-  readonly appApiToken?: string;
+  /** What the app has to show. @default nothing */
+  readonly apiToken?: string | undefined;
+  /** What the sidecar shows to the app. @default what `startService` has its services ask for */
+  readonly appApiToken?: string | undefined;
 }
 
 const appIds: readonly string[] = Object.values(services).map(({ appId }) => appId);
@@ -44,7 +47,7 @@ function namesIn(file: string) {
  * the app may still be missing.
  */
 export async function startDaprd(options: DaprdOptions): Promise<Daprd> {
-  const { appId, appPort, metricsPort, apiToken, appApiToken } = options;
+  const { appId, appPort, metricsPort, apiToken, appApiToken = defaultAppApiToken } = options;
   const [httpPort, grpcPort, internalPort, publicPort] = await Promise.all([
     options.httpPort ?? freePort(),
     freePort(),
@@ -89,7 +92,7 @@ export async function startDaprd(options: DaprdOptions): Promise<Daprd> {
     ],
     env: {
       ...(apiToken !== undefined && { DAPR_API_TOKEN: apiToken }),
-      ...(appApiToken !== undefined && { APP_API_TOKEN: appApiToken }),
+      APP_API_TOKEN: appApiToken,
     },
     timeoutSeconds: 60,
     ready: async () => {
@@ -97,5 +100,5 @@ export async function startDaprd(options: DaprdOptions): Promise<Daprd> {
       return response.ok ? true : undefined;
     },
   });
-  return { ...server, httpPort, metricsPort };
+  return { ...server, httpPort, metricsPort, apiToken };
 }

@@ -1,6 +1,16 @@
+import { randomBytes } from "node:crypto";
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { perService, probes, secrets, type ServiceIdentity, type ServiceKey, services } from "@event-flow/events";
+import {
+  daprTokenKey,
+  daprTokenSecrets,
+  perService,
+  probes,
+  secrets,
+  type ServiceIdentity,
+  type ServiceKey,
+  services,
+} from "@event-flow/events";
 import { waitFor } from "../tools/progress.ts";
 import { clockFrom, withClock } from "./clock.ts";
 import { startDaprd, type Daprd } from "./daprd.ts";
@@ -103,6 +113,22 @@ async function startApp(
   return { ...server, url };
 }
 
+/** A pair of tokens for each service and its sidecar, as `index.ts` has Pulumi make. */
+function newDaprTokens(): SecretValues {
+  const names = Object.values(services).map((identity) => daprTokenSecrets(identity));
+  return Object.fromEntries(
+    names
+      .flatMap(({ api, app }) => [api, app])
+      .map((name) => [`${name}/${daprTokenKey}`, randomBytes(32).toString("hex")]),
+  );
+}
+
+/** What the injector gives a service's sidecar of them. */
+function daprTokens(identity: ServiceIdentity, values: SecretValues) {
+  const { api, app } = daprTokenSecrets(identity);
+  return { apiToken: values[`${api}/${daprTokenKey}`], appApiToken: values[`${app}/${daprTokenKey}`] };
+}
+
 /** Starts a service with its sidecar. */
 export async function startPod(
   service: ServiceKey,
@@ -139,6 +165,7 @@ export async function startPod(
     }),
     startDaprd({
       ...backing,
+      ...daprTokens(identity, secretValues),
       appId: identity.appId,
       appPort: port,
       httpPort,
@@ -197,6 +224,7 @@ export async function startSystem(options: SystemOptions = {}): Promise<System> 
       [`${todo.name}/${todo.keys.vapidSecret}`]: vapidSecret,
       [`${nextTask.name}/${nextTask.keys.token}`]: nextTaskToken,
       [`${analytics.name}/${analytics.keys.databaseUrl}`]: postgres.url(analyticsDatabase, postgresPort),
+      ...newDaprTokens(),
     };
     const add = async (service: ServiceKey) => {
       const nth = pods[service].length + 1;

@@ -1,4 +1,4 @@
-import { components, perService, secrets, services, subscribers } from "@event-flow/events";
+import { components, perService, secrets, type ServiceKey, services, subscribers } from "@event-flow/events";
 import { AppSecrets } from "./components/app-secrets.ts";
 import { Broker } from "./components/broker.ts";
 import { Cluster } from "./components/cluster.ts";
@@ -16,7 +16,7 @@ import { Monitoring } from "./components/monitoring.ts";
 import { readSettings } from "./components/settings.ts";
 import { StateStore } from "./components/state-store.ts";
 
-const { backend, notificationService, recurringTaskService, analyticsService } = services;
+const { notificationService } = services;
 const scopes = Object.values(services).map(({ appId }) => appId);
 
 // Whatever is wrong with the config is said here, before anything is made.
@@ -52,7 +52,14 @@ new Monitoring(
 );
 const frontDoor = new FrontDoor("front-door", { site });
 
-const configuration = new DaprConfiguration("configuration", { namespace, tracing }, { ...inCluster, dependsOn: dapr });
+const configurations = perService(
+  (service) =>
+    new DaprConfiguration(
+      `${services[service].name}-configuration`,
+      { namespace, service, tracing },
+      { ...inCluster, dependsOn: dapr },
+    ),
+);
 const pubsub = new DaprComponent(
   "pubsub",
   {
@@ -93,57 +100,57 @@ const resiliency = new DaprResiliency("resiliency", { namespace, scopes }, { ...
 
 // A pod that starts before the injector is ready gets no sidecar, and a sidecar loads only the Components that it finds.
 const withSidecar = { ...inCluster, dependsOn: [dapr, pubsub, state, resiliency, database, appSecrets] };
-const common = {
+/** What every service has. */
+const common = (service: ServiceKey) => ({
   namespace,
-  configuration: configuration.configurationName,
+  identity: services[service],
+  image: images[service],
+  configuration: configurations[service].configurationName,
   variables: tracingVariables(tracing),
   revisions: {
     [secrets.todo.name]: appSecrets.revision,
     [secrets.redis.name]: stateStore.revision,
     ...(broker.revision === undefined ? {} : { [secrets.redpanda.name]: broker.revision }),
+    ...tokens[service].revisions,
     [components.pubsub]: pubsub.revision,
     [components.stateStore]: state.revision,
     resiliency: resiliency.revision,
+    configuration: configurations[service].revision,
   },
   highlyAvailable,
-};
+});
 const databaseUrl = { secret: secrets.todo.name, key: secrets.todo.keys.databaseUrl };
 const jwtSecret = { secret: secrets.todo.name, key: secrets.todo.keys.jwtSecret };
 const vapidSecret = { secret: secrets.todo.name, key: secrets.todo.keys.vapidSecret };
 const nextTaskToken = { secret: secrets.nextTask.name, key: secrets.nextTask.keys.token };
-// Those two that know each other by it.
-const withNextTask = {
-  ...common,
-  revisions: { ...common.revisions, [secrets.nextTask.name]: appSecrets.nextTaskRevision },
+/** What those two have besides that know each other by it. */
+const withNextTask = (service: ServiceKey) => {
+  const { revisions, ...args } = common(service);
+  return { ...args, revisions: { ...revisions, [secrets.nextTask.name]: appSecrets.nextTaskRevision } };
 };
 const backendService = new DaprService(
   "backend",
   {
-    ...withNextTask,
-    identity: backend,
-    image: images.backend,
-    revisions: { ...withNextTask.revisions, ...tokens.backend.revisions },
+    ...withNextTask("backend"),
     secretVariables: [databaseUrl, jwtSecret, nextTaskToken],
     files: database.files,
     loadBalancer: frontDoor.loadBalancer,
   },
   withSidecar,
 );
+const ofNotifications = common("notificationService");
 new DaprService(
   "notification-service",
   {
-    ...common,
-    identity: notificationService,
-    image: images.notificationService,
+    ...ofNotifications,
     secretVariables: [jwtSecret, vapidSecret],
     variables: {
-      ...common.variables,
+      ...ofNotifications.variables,
       EMAIL: email === undefined ? "off" : "on",
       ...(settings.pushContact === undefined ? {} : { VAPID_SUBJECT: settings.pushContact }),
     },
     revisions: {
-      ...common.revisions,
-      ...tokens.notificationService.revisions,
+      ...ofNotifications.revisions,
       ...(mail.revision === undefined ? {} : { [secrets.smtp.name]: mail.revision }),
       ...(email === undefined ? {} : { [components.email]: email.revision }),
     },
@@ -152,27 +159,16 @@ new DaprService(
 );
 new DaprService(
   "recurring-task-service",
-  {
-    ...withNextTask,
-    identity: recurringTaskService,
-    image: images.recurringTaskService,
-    revisions: { ...withNextTask.revisions, ...tokens.recurringTaskService.revisions },
-    secretVariables: [jwtSecret, nextTaskToken],
-  },
+  { ...withNextTask("recurringTaskService"), secretVariables: [jwtSecret, nextTaskToken] },
   withSidecar,
 );
+const ofAnalytics = common("analyticsService");
 new DaprService(
   "analytics-service",
   {
-    ...common,
-    identity: analyticsService,
-    image: images.analyticsService,
+    ...ofAnalytics,
     secretVariables: [{ secret: secrets.analytics.name, key: secrets.analytics.keys.databaseUrl }, jwtSecret],
-    revisions: {
-      ...common.revisions,
-      ...tokens.analyticsService.revisions,
-      [secrets.analytics.name]: appSecrets.analyticsRevision,
-    },
+    revisions: { ...ofAnalytics.revisions, [secrets.analytics.name]: appSecrets.analyticsRevision },
     files: database.files,
   },
   withSidecar,

@@ -27,6 +27,8 @@ export interface DaprdOptions extends Backing, LogOption, Omit<Whose, "withMtls"
   readonly names?: string | undefined;
   /** The address at which other sidecars call it. */
   readonly internalPort?: number;
+  /** Where it says it is, with a certificate. @default where the stack is */
+  readonly namespace?: string;
   /** What gives it a certificate, by which other sidecars know it. @default it has none, and any may call it */
   readonly sentry?: Sentry | undefined;
   /** What the app has to show. @default nothing */
@@ -94,7 +96,10 @@ export async function startDaprd(options: DaprdOptions): Promise<Daprd> {
     env: {
       ...(apiToken !== undefined && { DAPR_API_TOKEN: apiToken }),
       APP_API_TOKEN: appApiToken,
-      ...(sentry !== undefined && { NAMESPACE: namespace, DAPR_TRUST_ANCHORS: sentry.trustAnchors() }),
+      ...(sentry !== undefined && {
+        NAMESPACE: options.namespace ?? namespace,
+        DAPR_TRUST_ANCHORS: sentry.trustAnchors(),
+      }),
     },
     timeoutSeconds: 60,
     ready: async () => {

@@ -71,7 +71,7 @@ export async function shutdownFlags(appId: string): Promise<readonly string[]> {
 /** What this machine has for the keys of the stack's secrets, by `<secret>/<key>`. */
 export type SecretValues = Readonly<Record<string, string | undefined>>;
 
-function secretValue(values: SecretValues, { name, key }: z.infer<typeof secretKeySchema>): string | undefined {
+export function secretValue(values: SecretValues, { name, key }: z.infer<typeof secretKeySchema>): string | undefined {
   if (!(`${name}/${key}` in values)) throw new Error(`Nothing is known of the key ${key} of the secret ${name}`);
   return values[`${name}/${key}`];
 }

@@ -16,7 +16,7 @@ import { clockFrom, withClock } from "./clock.ts";
 import { startDaprd, type Daprd } from "./daprd.ts";
 import { type Kafka, startKafka } from "./kafka.ts";
 import { type MailDev, startMailDev } from "./maildev.ts";
-import { type Backing, podVariables, type SecretValues } from "./manifests.ts";
+import { type Backing, podVariables, secretValue, type SecretValues } from "./manifests.ts";
 import { freePort } from "./ports.ts";
 import { createDatabase, type Postgres, startPostgres } from "./postgres.ts";
 import { type Server, serverDir, startServer } from "./process.ts";
@@ -32,6 +32,8 @@ export interface App extends Server {
 export interface Pod {
   readonly app: App;
   readonly daprd: Daprd;
+  /** What the sidecar shows to the service. */
+  readonly appApiToken: string;
 }
 
 /** Which ones of the stack's services there are, and how many of each. */
@@ -126,7 +128,8 @@ function newDaprTokens(): SecretValues {
 /** What the injector gives a service's sidecar of them. */
 function daprTokens(identity: ServiceIdentity, values: SecretValues) {
   const { api, app } = daprTokenSecrets(identity);
-  return { apiToken: values[`${api}/${daprTokenKey}`], appApiToken: values[`${app}/${daprTokenKey}`] };
+  const value = (name: string) => secretValue(values, { name, key: daprTokenKey }) ?? "";
+  return { apiToken: value(api), appApiToken: value(app) };
 }
 
 /** Starts a service with its sidecar. */
@@ -150,6 +153,7 @@ export async function startPod(
   const { backing, secretValues, names, metrics = false, log, clock } = options;
   const identity = services[service];
   const [port, httpPort] = [options.port ?? (await freePort()), await freePort()];
+  const { apiToken, appApiToken } = daprTokens(identity, secretValues);
   const metricsPort = metrics ? await freePort() : undefined;
   // Together, as containers of a pod start: the sidecar waits for its app's port, the app goes on without the sidecar.
   const [app, daprd] = await Promise.all([
@@ -165,7 +169,8 @@ export async function startPod(
     }),
     startDaprd({
       ...backing,
-      ...daprTokens(identity, secretValues),
+      apiToken,
+      appApiToken,
       appId: identity.appId,
       appPort: port,
       httpPort,
@@ -174,7 +179,7 @@ export async function startPod(
       log: log?.(`${identity.name}-daprd`),
     }),
   ]);
-  return { app, daprd };
+  return { app, daprd, appApiToken };
 }
 
 export async function startSystem(options: SystemOptions = {}): Promise<System> {

@@ -1,6 +1,16 @@
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
-import { eachService, perService, secrets, services, type ServiceIdentity, type ServiceKey } from "@event-flow/events";
+import {
+  daprTokenHeader,
+  daprTokenKey,
+  daprTokenSecrets,
+  eachService,
+  perService,
+  secrets,
+  services,
+  type ServiceIdentity,
+  type ServiceKey,
+} from "@event-flow/events";
 import { capture } from "../tools/run.ts";
 import { token } from "../servers/token.ts";
 
@@ -103,6 +113,17 @@ export async function jwtSecretOf(access: Access): Promise<string> {
   const { name, keys } = secrets.todo;
   const encoded = await kubectl(access, "get", "secret", name, `--output=jsonpath={.data.${keys.jwtSecret}}`);
   return Buffer.from(encoded, "base64").toString();
+}
+
+/** The header by which a service's sidecar takes somebody for the service (`api`), or the service for its sidecar (`app`). */
+export async function tokenHeader(
+  access: Access,
+  service: ServiceIdentity,
+  use: "api" | "app" = "api",
+): Promise<Record<string, string>> {
+  const name = daprTokenSecrets(service)[use];
+  const encoded = await kubectl(access, "get", "secret", name, `--output=jsonpath={.data.${daprTokenKey}}`);
+  return { [daprTokenHeader]: Buffer.from(encoded, "base64").toString() };
 }
 
 export async function connect(access: Access, userId: string): Promise<Client> {

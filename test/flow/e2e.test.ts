@@ -30,7 +30,7 @@ import { mailsAt } from "../servers/maildev.ts";
 import { alertName, findNothing } from "../servers/prometheus.ts";
 import { say, seconds, waitFor } from "../tools/progress.ts";
 import { capture } from "../tools/run.ts";
-import { type Client, connect, eventLog, forward, jwtSecretOf, kubectl } from "./access.ts";
+import { type Client, connect, eventLog, forward, jwtSecretOf, kubectl, tokenHeader } from "./access.ts";
 import { clusterEvidence } from "./evidence.ts";
 import { type ClusterPrometheus, startHurriedPrometheus, startPrometheus } from "./prometheus.ts";
 
@@ -293,10 +293,14 @@ describe("stack dev", () => {
       ],
       deadLetters: [deadLetterTopic(subscriber)],
     })),
-  ])("loads the Components of $appId, as its sidecar says", async ({ name, appId, expected, deadLetters }) => {
+  ])("loads the Components of $appId, as its sidecar says", async ({ expected, deadLetters, ...service }) => {
+    const { name, appId } = service;
     const sidecar = await forward(workspace, `deployment/${name}`, 3500);
     try {
-      const response = await fetch(`${sidecar.url}/v1.0/metadata`);
+      expect((await fetch(`${sidecar.url}/v1.0/metadata`)).status).toBe(401);
+      const response = await fetch(`${sidecar.url}/v1.0/metadata`, {
+        headers: await tokenHeader(workspace, service),
+      });
       const metadata = (await response.json()) as {
         id: string;
         runtimeVersion: string;

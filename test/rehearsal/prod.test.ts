@@ -6,13 +6,21 @@ import type { IncomingMessage } from "node:http";
 import { get } from "node:https";
 import { connect as connectPlainly } from "node:net";
 import { delimiter, dirname, join } from "node:path";
-import { components, eachService, secrets, serviceKeys, services, subscribers } from "@event-flow/events";
+import {
+  components,
+  eachService,
+  secrets,
+  serviceKeys,
+  type ServiceIdentity,
+  services,
+  subscribers,
+} from "@event-flow/events";
 import { execa } from "execa";
 import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { reportSchema } from "../../commands/doctor/report.ts";
 import { repositoryRoot } from "../../components/content-tag.ts";
-import { connect, forward, kubectl } from "../flow/access.ts";
+import { connect, forward, kubectl, tokenHeader } from "../flow/access.ts";
 import { cluster, hardware } from "../providers/digitalocean/hardware.ts";
 import { call } from "../providers/digitalocean/valkey.ts";
 import { apiVersionsRequest } from "../servers/kafka.ts";
@@ -238,11 +246,13 @@ test("broker, Valkey and PostgreSQL refuse to speak in plain text", { timeout: 6
 });
 
 test("sidecars have loaded the Components, without an error", { timeout: 60_000 }, async () => {
-  const loaded = async (app: string) => {
-    const [pod = ""] = Object.keys(await pods(app));
+  const loaded = async (service: ServiceIdentity) => {
+    const [pod = ""] = Object.keys(await pods(service.name));
     const { url, close } = await forward(stage.access, `pod/${pod}`, 3500);
     try {
-      const answer = await (await fetch(`${url}/v1.0/metadata`)).json();
+      const answer = await (
+        await fetch(`${url}/v1.0/metadata`, { headers: await tokenHeader(stage.access, service) })
+      ).json();
       const log = await k("logs", pod, "--container=daprd");
       expect(log).not.toMatch(/level=(error|fatal)/);
       return (answer as { components: { name: string; type: string }[] }).components.map(
@@ -252,9 +262,9 @@ test("sidecars have loaded the Components, without an error", { timeout: 60_000 
       close();
     }
   };
-  expect(await loaded(services.backend.name)).toEqual([`${components.pubsub}: pubsub.kafka`]);
-  for (const { name } of subscribers) {
-    expect((await loaded(name)).sort()).toEqual([
+  expect(await loaded(services.backend)).toEqual([`${components.pubsub}: pubsub.kafka`]);
+  for (const subscriber of subscribers) {
+    expect((await loaded(subscriber)).sort()).toEqual([
       `${components.pubsub}: pubsub.kafka`,
       `${components.stateStore}: state.redis`,
     ]);

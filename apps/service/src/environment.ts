@@ -26,8 +26,8 @@ export function saslMechanism() {
 /** Marks a variable whose value no error and no log line may show. */
 export const secret = { secret: true };
 
-/** A token that a pod with Dapr's API tokens has, and another does not. */
-export function token() {
+/** A token that is shown where it is asked for. */
+function token() {
   return z.string().min(1, "must not be empty").optional().meta(secret);
 }
 
@@ -52,9 +52,11 @@ export function serviceEnvironment(defaultPort: number) {
       .string("must be the key, of at least 32 bytes, that signs users' bearer tokens (HS256)")
       .refine((value) => Buffer.byteLength(value) >= 32, "must be at least 32 bytes long")
       .meta(secret),
-    // The injector sets the port and, with `dapr.io/api-token-secret`, the token.
+    // The injector sets the port; it gives neither token to the service.
     DAPR_HTTP_PORT: port(daprHttpPort),
     DAPR_API_TOKEN: token(),
+    /** What the sidecar shows with each call. Without it, everybody could deliver events: no service starts so. */
+    APP_API_TOKEN: sharedToken(),
     ...tracingEnvironment(),
   };
 }

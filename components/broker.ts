@@ -110,6 +110,8 @@ const inClusterBrokers: Record<"redpanda" | "kafka", Omit<StatefulServerArgs, "n
       "--advertise-rpc-addr=127.0.0.1:33145",
     ],
     dataPath: "/var/lib/redpanda/data",
+    // What its arguments say becomes a file, which it writes anew at each start.
+    scratch: ["/etc/redpanda", "/tmp"],
     resources: { requests: { cpu: "100m", memory: "512Mi" }, limits: { memory: "1536Mi" } },
   },
   kafka: {
@@ -138,6 +140,8 @@ const inClusterBrokers: Record<"redpanda" | "kafka", Omit<StatefulServerArgs, "n
       KAFKA_HEAP_OPTS: "-Xms256m -Xmx384m",
     }).map(([name, value]) => ({ name, value })),
     dataPath: "/var/lib/kafka/data",
+    // Its configuration, which the image makes of the environment at each start, and logs of the Java runtime and of its tools.
+    scratch: ["/opt/kafka/config", "/opt/kafka/logs", "/tmp"],
     resources: { requests: { cpu: "100m", memory: "512Mi" }, limits: { memory: "1Gi" } },
   },
 };

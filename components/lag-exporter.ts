@@ -2,6 +2,7 @@ import { metricsPath } from "@event-flow/events";
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import type { BrokerConnection } from "./dapr-component.ts";
+import { restrictedContainer, restrictedPod } from "./pod-security.ts";
 import { saslVariables } from "./sasl-variables.ts";
 import { metricsPortName, scrapeAnnotations } from "./scraping.ts";
 
@@ -55,12 +56,7 @@ export class LagExporter extends pulumi.ComponentResource {
             spec: {
               automountServiceAccountToken: false,
               enableServiceLinks: false,
-              securityContext: {
-                runAsNonRoot: true,
-                runAsUser: 1000,
-                runAsGroup: 1000,
-                seccompProfile: { type: "RuntimeDefault" },
-              },
+              securityContext: restrictedPod(1000),
               containers: [
                 {
                   name: serverName,
@@ -77,11 +73,7 @@ export class LagExporter extends pulumi.ComponentResource {
                   readinessProbe: { tcpSocket: { port: metricsPortName }, periodSeconds: 3 },
                   livenessProbe: { tcpSocket: { port: metricsPortName }, periodSeconds: 10, initialDelaySeconds: 10 },
                   resources: { requests: { cpu: "10m", memory: "64Mi" }, limits: { memory: "192Mi" } },
-                  securityContext: {
-                    allowPrivilegeEscalation: false,
-                    capabilities: { drop: ["ALL"] },
-                    readOnlyRootFilesystem: true,
-                  },
+                  securityContext: restrictedContainer,
                 },
               ],
             },

@@ -45,6 +45,7 @@ export class Mail extends pulumi.ComponentResource {
               MAILDEV_MAX_EMAILS: "1000",
             }).map(([variable, value]) => ({ name: variable, value })),
             dataPath,
+            scratch: ["/tmp"],
             resources: { requests: { cpu: "20m", memory: "128Mi" }, limits: { memory: "384Mi" } },
           },
           { parent: this },

@@ -15,6 +15,8 @@ export const versions = {
   vegeta: "12.13.0",
   toxiproxy: "2.5.0",
   otelCollector: "0.165.0",
+  kubeconform: "0.8.0",
+  kubeScore: "1.20.0",
 } as const;
 
 const sources = join(import.meta.dirname, "go");
@@ -206,6 +208,16 @@ export const toxiproxy = goTool("toxiproxy", versions.toxiproxy, 15, {
 /** What takes traces in the test that follows one; built when that needs it. */
 export const otelCollector = goTool("otel-collector", versions.otelCollector, 40, {
   packages: ["event-flow/otel-collector"],
+  flags: [quick],
+});
+
+/** What checks manifests by the schemas of their kinds, and what by the rules of running things well; built before the tests. */
+export const kubeconform = goTool("kubeconform", versions.kubeconform, 15, {
+  packages: ["github.com/yannh/kubeconform/cmd/kubeconform"],
+  flags: [quick],
+});
+export const kubeScore = goTool("kube-score", versions.kubeScore, 60, {
+  packages: ["github.com/zegl/kube-score/cmd/kube-score"],
   flags: [quick],
 });
 

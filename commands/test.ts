@@ -79,7 +79,7 @@ const checks: readonly Stage[] = [
   check("format", "prettier", "--check", "."),
   check("lint", "eslint", "--max-warnings", "0", "."),
   check("types", "tsc"),
-  tests("unit", "apps", "pulumi", "cluster"),
+  tests("unit", "manifests", "apps", "pulumi", "cluster"),
 ];
 
 const stages = {

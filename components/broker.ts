@@ -3,6 +3,7 @@ import * as pulumi from "@pulumi/pulumi";
 import type { Site } from "./cluster.ts";
 import type { BrokerConnection, SaslAuth } from "./dapr-component.ts";
 import { oneTimeJob } from "./one-time-job.ts";
+import { serviceUser } from "./pod-security.ts";
 import { saslVariables } from "./sasl-variables.ts";
 import { StatefulServer, type StatefulServerArgs } from "./stateful-server.ts";
 import { VersionedSecret } from "./versioned-secret.ts";
@@ -64,7 +65,7 @@ export class Broker extends pulumi.ComponentResource {
             namespace,
             jobName: "redpanda-check",
             image,
-            runAs: 1000,
+            runAs: serviceUser,
             command: ["node", "/app/apps/service/src/check-broker.ts"],
             env: [{ name: "BROKERS", value: brokers.join(",") }, ...saslVariables(userIn(checked.secretName))],
             retries: 2,
@@ -112,7 +113,7 @@ const inClusterBrokers: Record<"redpanda" | "kafka", Omit<StatefulServerArgs, "n
     dataPath: "/var/lib/redpanda/data",
     // What its arguments say becomes a file, which it writes anew at each start.
     scratch: ["/etc/redpanda", "/tmp"],
-    resources: { requests: { cpu: "100m", memory: "512Mi" }, limits: { memory: "1536Mi" } },
+    resources: { requests: { cpu: "100m", memory: "512Mi" }, limits: { cpu: "2", memory: "1536Mi" } },
   },
   kafka: {
     serverName: "kafka",
@@ -142,6 +143,6 @@ const inClusterBrokers: Record<"redpanda" | "kafka", Omit<StatefulServerArgs, "n
     dataPath: "/var/lib/kafka/data",
     // Its configuration, which the image makes of the environment at each start, and logs of the Java runtime and of its tools.
     scratch: ["/opt/kafka/config", "/opt/kafka/logs", "/tmp"],
-    resources: { requests: { cpu: "100m", memory: "512Mi" }, limits: { memory: "1Gi" } },
+    resources: { requests: { cpu: "100m", memory: "512Mi" }, limits: { cpu: "2", memory: "1Gi" } },
   },
 };

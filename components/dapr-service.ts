@@ -1,8 +1,9 @@
 import { metricsPath, probes, type ServiceIdentity } from "@event-flow/events";
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
+import { containerResources } from "./container-resources.ts";
 import { preStopSeconds } from "./delivery.ts";
-import { restrictedContainer, restrictedPod } from "./pod-security.ts";
+import { restrictedContainer, restrictedPod, serviceUser } from "./pod-security.ts";
 import { daprMetricsPort, scrapeAnnotations } from "./scraping.ts";
 import type { SecretFiles } from "./stateful-server.ts";
 
@@ -100,7 +101,7 @@ export class DaprService extends pulumi.ComponentResource {
               enableServiceLinks: false,
               terminationGracePeriodSeconds: 45,
               ...(highlyAvailable ? { topologySpreadConstraints: [onDifferentNodes(labels)] } : {}),
-              securityContext: restrictedPod(1000),
+              securityContext: restrictedPod(serviceUser),
               containers: [
                 {
                   name: identity.name,
@@ -131,10 +132,10 @@ export class DaprService extends pulumi.ComponentResource {
                     timeoutSeconds: 3,
                   },
                   lifecycle: { preStop: { sleep: { seconds: preStopSeconds } } },
-                  resources: {
+                  resources: containerResources({
                     requests: { cpu: "50m", memory: "96Mi" },
                     limits: { cpu: "500m", memory: "512Mi" },
-                  },
+                  }),
                   securityContext: restrictedContainer,
                   volumeMounts: [
                     { name: "tmp", mountPath: "/tmp" },

@@ -66,7 +66,7 @@ export class Database extends pulumi.ComponentResource {
             readyWhen: ["pg_isready", "--host=127.0.0.1", `--username=${userName}`, `--dbname=${databaseName}`],
             dataPath,
             scratch: ["/tmp", "/var/run/postgresql"],
-            resources: { requests: { cpu: "50m", memory: "96Mi" }, limits: { memory: "512Mi" } },
+            resources: { requests: { cpu: "50m", memory: "96Mi" }, limits: { cpu: "2", memory: "512Mi" } },
           },
           { parent: this },
         );

@@ -1,8 +1,9 @@
 import { metricsPath } from "@event-flow/events";
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
+import { containerResources } from "./container-resources.ts";
 import type { BrokerConnection } from "./dapr-component.ts";
-import { restrictedContainer, restrictedPod } from "./pod-security.ts";
+import { restrictedContainer, restrictedPod, serviceUser } from "./pod-security.ts";
 import { saslVariables } from "./sasl-variables.ts";
 import { metricsPortName, scrapeAnnotations } from "./scraping.ts";
 
@@ -56,7 +57,7 @@ export class LagExporter extends pulumi.ComponentResource {
             spec: {
               automountServiceAccountToken: false,
               enableServiceLinks: false,
-              securityContext: restrictedPod(1000),
+              securityContext: restrictedPod(serviceUser),
               containers: [
                 {
                   name: serverName,
@@ -70,9 +71,13 @@ export class LagExporter extends pulumi.ComponentResource {
                     ...saslVariables(args.connection.auth),
                   ],
                   ports: [{ name: metricsPortName, containerPort: port }],
-                  readinessProbe: { tcpSocket: { port: metricsPortName }, periodSeconds: 3 },
-                  livenessProbe: { tcpSocket: { port: metricsPortName }, periodSeconds: 10, initialDelaySeconds: 10 },
-                  resources: { requests: { cpu: "10m", memory: "64Mi" }, limits: { memory: "192Mi" } },
+                  // No Service leads to it, but a rollout waits for it to listen.
+                  startupProbe: { tcpSocket: { port: metricsPortName }, periodSeconds: 2, failureThreshold: 30 },
+                  livenessProbe: { tcpSocket: { port: metricsPortName }, periodSeconds: 10 },
+                  resources: containerResources({
+                    requests: { cpu: "10m", memory: "64Mi" },
+                    limits: { cpu: "500m", memory: "192Mi" },
+                  }),
                   securityContext: restrictedContainer,
                 },
               ],

@@ -46,7 +46,7 @@ export class Mail extends pulumi.ComponentResource {
             }).map(([variable, value]) => ({ name: variable, value })),
             dataPath,
             scratch: ["/tmp"],
-            resources: { requests: { cpu: "20m", memory: "128Mi" }, limits: { memory: "384Mi" } },
+            resources: { requests: { cpu: "20m", memory: "128Mi" }, limits: { cpu: "1", memory: "384Mi" } },
           },
           { parent: this },
         );

@@ -1,5 +1,6 @@
 import * as k8s from "@pulumi/kubernetes";
 import type * as pulumi from "@pulumi/pulumi";
+import { containerResources } from "./container-resources.ts";
 import { restrictedContainer, restrictedPod } from "./pod-security.ts";
 import type { SecretFiles } from "./stateful-server.ts";
 
@@ -62,7 +63,10 @@ export function oneTimeJob(name: string, args: OneTimeJobArgs, opts: pulumi.Cust
                 command: [...args.command],
                 env: args.env,
                 terminationMessagePolicy: "FallbackToLogsOnError",
-                resources: { requests: { cpu: "10m", memory: "32Mi" }, limits: { memory: "256Mi" } },
+                resources: containerResources({
+                  requests: { cpu: "10m", memory: "32Mi" },
+                  limits: { cpu: "1", memory: "256Mi" },
+                }),
                 securityContext: restrictedContainer,
                 ...(files === undefined
                   ? {}

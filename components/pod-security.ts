@@ -32,3 +32,6 @@ export const restrictedContainer = {
   capabilities: { drop: ["ALL"] },
   readOnlyRootFilesystem: true,
 } satisfies k8s.types.input.core.v1.SecurityContext;
+
+/** The user, and the group, of the services' own image: apps/Dockerfile, where the same number stands. It is nobody's on a node. */
+export const serviceUser = 65532;

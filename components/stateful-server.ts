@@ -1,5 +1,6 @@
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
+import { type ContainerResources, containerResources } from "./container-resources.ts";
 import { restrictedContainer, restrictedPod } from "./pod-security.ts";
 
 /** A secret whose keys are files in a folder. */
@@ -49,10 +50,7 @@ export interface StatefulServerArgs {
   readonly readyWhen?: readonly string[];
 
   /** What it asks for, and all that it gets. */
-  readonly resources: {
-    readonly requests: { readonly cpu: string; readonly memory: string };
-    readonly limits: { readonly memory: string };
-  };
+  readonly resources: ContainerResources;
 }
 
 /** A server of one pod that keeps its data on a volume, for stack dev. The volume goes when the server does. */
@@ -103,7 +101,7 @@ export class StatefulServer extends pulumi.ComponentResource {
                     periodSeconds: 2,
                     timeoutSeconds: 5,
                   },
-                  resources: args.resources,
+                  resources: containerResources(args.resources),
                   securityContext: restrictedContainer,
                   volumeMounts: [
                     { name: "data", mountPath: args.dataPath },

@@ -42,7 +42,7 @@ async function goBuild(cwd: string, out: string, log: string, build: GoBuild): P
   );
 }
 
-async function moduleDir(cwd: string, module: string, version: string): Promise<string> {
+export async function moduleDir(cwd: string, module: string, version: string): Promise<string> {
   const download = await capture("go", ["mod", "download", "-json", `${module}@${version}`], {
     cwd,
     env: { GOFLAGS: "-mod=mod" },

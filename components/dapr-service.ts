@@ -1,7 +1,9 @@
 import { daprTokenKey, daprTokenSecrets, metricsPath, probes, type ServiceIdentity } from "@event-flow/events";
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
+import { containerResources } from "./container-resources.ts";
 import { preStopSeconds } from "./delivery.ts";
+import { restrictedContainer, restrictedPod, serviceUser } from "./pod-security.ts";
 import { daprMetricsPort, scrapeAnnotations } from "./scraping.ts";
 import type { SecretFiles } from "./stateful-server.ts";
 
@@ -101,13 +103,7 @@ export class DaprService extends pulumi.ComponentResource {
               enableServiceLinks: false,
               terminationGracePeriodSeconds: 45,
               ...(highlyAvailable ? { topologySpreadConstraints: [onDifferentNodes(labels)] } : {}),
-              securityContext: {
-                runAsNonRoot: true,
-                runAsUser: 1000,
-                runAsGroup: 1000,
-                fsGroup: 1000,
-                seccompProfile: { type: "RuntimeDefault" },
-              },
+              securityContext: restrictedPod(serviceUser),
               containers: [
                 {
                   name: identity.name,
@@ -140,15 +136,11 @@ export class DaprService extends pulumi.ComponentResource {
                     timeoutSeconds: 3,
                   },
                   lifecycle: { preStop: { sleep: { seconds: preStopSeconds } } },
-                  resources: {
+                  resources: containerResources({
                     requests: { cpu: "50m", memory: "96Mi" },
                     limits: { cpu: "500m", memory: "512Mi" },
-                  },
-                  securityContext: {
-                    allowPrivilegeEscalation: false,
-                    capabilities: { drop: ["ALL"] },
-                    readOnlyRootFilesystem: true,
-                  },
+                  }),
+                  securityContext: restrictedContainer,
                   volumeMounts: [
                     { name: "tmp", mountPath: "/tmp" },
                     ...(files === undefined ? [] : [{ name: "files", mountPath: files.path, readOnly: true }]),

@@ -139,7 +139,13 @@ function chartValues(highlyAvailable: boolean) {
     },
     // The injector's webhook lets a pod start without a sidecar when it can't be asked. The watchdog restarts such pods.
     dapr_operator: { watchInterval: "10s", resources },
-    dapr_sidecar_injector: { sidecarDropALLCapabilities: true, resources },
+    // What the chart has by default stands here, too, where losing it would be worse than it shows. Sidecars run as their pod's user.
+    dapr_sidecar_injector: {
+      sidecarDropALLCapabilities: true,
+      sidecarReadOnlyRootFilesystem: true,
+      sidecarRunAsNonRoot: true,
+      resources,
+    },
     dapr_sentry: { resources },
     dapr_placement: { resources },
     // There are always three schedulers. On one machine their jobs need not outlive them.

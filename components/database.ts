@@ -66,7 +66,8 @@ export class Database extends pulumi.ComponentResource {
             // Over TCP: while the image sets the database up, its server listens on the socket only.
             readyWhen: ["pg_isready", "--host=127.0.0.1", `--username=${userName}`, `--dbname=${databaseName}`],
             dataPath,
-            resources: { requests: { cpu: "50m", memory: "96Mi" }, limits: { memory: "512Mi" } },
+            scratch: ["/tmp", "/var/run/postgresql"],
+            resources: { requests: { cpu: "50m", memory: "96Mi" }, limits: { cpu: "2", memory: "512Mi" } },
           },
           { parent: this },
         );

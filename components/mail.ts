@@ -44,7 +44,8 @@ export class Mail extends pulumi.ComponentResource {
               MAILDEV_MAX_EMAILS: "1000",
             }).map(([variable, value]) => ({ name: variable, value })),
             dataPath,
-            resources: { requests: { cpu: "20m", memory: "128Mi" }, limits: { memory: "384Mi" } },
+            scratch: ["/tmp"],
+            resources: { requests: { cpu: "20m", memory: "128Mi" }, limits: { cpu: "1", memory: "384Mi" } },
           },
           { parent: this },
         );

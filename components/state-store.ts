@@ -74,7 +74,7 @@ export class StateStore extends pulumi.ComponentResource {
             dataPath: "/data",
             files: { path: configurationPath, secretName: configuration.secretName },
             madeOf: configuration.revision,
-            resources: { requests: { cpu: "20m", memory: "32Mi" }, limits: { memory: "256Mi" } },
+            resources: { requests: { cpu: "20m", memory: "32Mi" }, limits: { cpu: "1", memory: "256Mi" } },
           },
           { parent: this },
         );

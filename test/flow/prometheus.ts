@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parse, stringify } from "yaml";
 import { z } from "zod";
+import { restrictedContainer, restrictedPod } from "../../components/pod-security.ts";
 import { alertsFile, monitoringLabel, prometheusConfigName, prometheusFile } from "../../components/scraping.ts";
 import { hurried, hurriedIntervals, type PrometheusApi, prometheusAt } from "../servers/prometheus.ts";
 import { type Access, forward, kubectl } from "./access.ts";
@@ -53,13 +54,14 @@ function objects(name: string, image: string, files: Readonly<Record<string, str
       spec: {
         serviceAccountName: name,
         terminationGracePeriodSeconds: 1,
-        // Debian's users have no fixed ids; this is `nobody`, as in the official image.
-        securityContext: { runAsNonRoot: true, runAsUser: 65534, runAsGroup: 65534 },
+        // Debian's users have no fixed ids; this is `nobody`, as in the official image. The namespace takes no pod with more than this.
+        securityContext: restrictedPod(65534),
         containers: [
           {
             name: "prometheus",
             image,
             imagePullPolicy: "Never",
+            securityContext: restrictedContainer,
             command: [
               "/usr/bin/prometheus",
               `--config.file=${config}/${prometheusFile}`,

@@ -16,6 +16,8 @@ export const versions = {
   toxiproxy: "2.5.0",
   otelCollector: "0.165.0",
   kubeNetworkPolicies: "0.8.0",
+  kubeconform: "0.8.0",
+  kubeScore: "1.20.0",
 } as const;
 
 const sources = join(import.meta.dirname, "go");
@@ -41,7 +43,7 @@ async function goBuild(cwd: string, out: string, log: string, build: GoBuild): P
   );
 }
 
-async function moduleDir(cwd: string, module: string, version: string): Promise<string> {
+export async function moduleDir(cwd: string, module: string, version: string): Promise<string> {
   const download = await capture("go", ["mod", "download", "-json", `${module}@${version}`], {
     cwd,
     env: { GOFLAGS: "-mod=mod" },
@@ -213,6 +215,16 @@ export const toxiproxy = goTool("toxiproxy", versions.toxiproxy, 15, {
 /** What takes traces in the test that follows one; built when that needs it. */
 export const otelCollector = goTool("otel-collector", versions.otelCollector, 40, {
   packages: ["event-flow/otel-collector"],
+  flags: [quick],
+});
+
+/** What checks manifests by the schemas of their kinds, and what by the rules of running things well; built before the tests. */
+export const kubeconform = goTool("kubeconform", versions.kubeconform, 15, {
+  packages: ["github.com/yannh/kubeconform/cmd/kubeconform"],
+  flags: [quick],
+});
+export const kubeScore = goTool("kube-score", versions.kubeScore, 60, {
+  packages: ["github.com/zegl/kube-score/cmd/kube-score"],
   flags: [quick],
 });
 

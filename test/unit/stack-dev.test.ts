@@ -46,6 +46,7 @@ test("is made of exactly these resources", () => {
     "broker > broker-server: event-flow:server:StatefulServer",
     "broker-server > broker-server-service: kubernetes:core/v1:Service",
     "broker-server > broker-server-set: kubernetes:apps/v1:StatefulSet",
+    "cluster > cluster-namespace: kubernetes:core/v1:NamespacePatch",
     "cluster > cluster-provider: pulumi:providers:kubernetes",
     "configuration > configuration-manifest: kubernetes:dapr.io/v1alpha1:Configuration",
     "dapr > dapr-crd-components.dapr.io: kubernetes:apiextensions.k8s.io/v1:CustomResourceDefinition",
@@ -165,7 +166,12 @@ describe("Dapr", () => {
           seccompProfile: "RuntimeDefault",
         },
         dapr_operator: { watchInterval: "10s", resources: smallResources },
-        dapr_sidecar_injector: { sidecarDropALLCapabilities: true, resources: smallResources },
+        dapr_sidecar_injector: {
+          sidecarDropALLCapabilities: true,
+          sidecarReadOnlyRootFilesystem: true,
+          sidecarRunAsNonRoot: true,
+          resources: smallResources,
+        },
         dapr_sentry: { resources: smallResources },
         dapr_placement: { resources: smallResources },
         dapr_scheduler: { cluster: { inMemoryStorage: true }, resources: smallResources },
@@ -357,6 +363,14 @@ describe("secrets", () => {
   });
 });
 
+/** The resources of a container, which all have the same of their node's disk. */
+const withDisk = (requests: object, limits: object) => ({
+  requests: { ...requests, "ephemeral-storage": "64Mi" },
+  limits: { ...limits, "ephemeral-storage": "512Mi" },
+});
+
+const restricted = { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] }, readOnlyRootFilesystem: true };
+
 /** What a StatefulSet or Deployment runs. */
 interface Workload {
   template: {
@@ -408,9 +422,13 @@ describe("servers in the cluster", () => {
       ],
       ports: [{ name: "server", containerPort: 9092 }],
       readinessProbe: { tcpSocket: { port: "server" }, periodSeconds: 2, timeoutSeconds: 5 },
-      resources: { requests: { cpu: "100m", memory: "512Mi" }, limits: { memory: "1536Mi" } },
-      securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } },
-      volumeMounts: [{ name: "data", mountPath: "/var/lib/redpanda/data" }],
+      resources: withDisk({ cpu: "100m", memory: "512Mi" }, { cpu: "2", memory: "1536Mi" }),
+      securityContext: restricted,
+      volumeMounts: [
+        { name: "data", mountPath: "/var/lib/redpanda/data" },
+        { name: "etc-redpanda", mountPath: "/etc/redpanda" },
+        { name: "tmp", mountPath: "/tmp" },
+      ],
     });
     expect(dev.resource("broker-server-service").inputs).toMatchObject({
       metadata: { name: "redpanda", namespace: "default" },
@@ -441,8 +459,8 @@ describe("servers in the cluster", () => {
         periodSeconds: 2,
         timeoutSeconds: 5,
       },
-      resources: { requests: { cpu: "20m", memory: "32Mi" }, limits: { memory: "256Mi" } },
-      securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } },
+      resources: withDisk({ cpu: "20m", memory: "32Mi" }, { cpu: "1", memory: "256Mi" }),
+      securityContext: restricted,
       volumeMounts: [
         { name: "data", mountPath: "/data" },
         { name: "files", mountPath: "/etc/valkey", readOnly: true },
@@ -496,10 +514,23 @@ describe("servers in the cluster", () => {
         periodSeconds: 2,
         timeoutSeconds: 5,
       },
-      resources: { requests: { cpu: "50m", memory: "96Mi" }, limits: { memory: "512Mi" } },
-      securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } },
-      volumeMounts: [{ name: "data", mountPath: "/var/lib/postgresql/data" }],
+      resources: withDisk({ cpu: "50m", memory: "96Mi" }, { cpu: "2", memory: "512Mi" }),
+      securityContext: restricted,
+      volumeMounts: [
+        { name: "data", mountPath: "/var/lib/postgresql/data" },
+        { name: "tmp", mountPath: "/tmp" },
+        { name: "var-run-postgresql", mountPath: "/var/run/postgresql" },
+      ],
     });
+  });
+
+  test("have empty folders to write to, which can't fill up the node's disk", () => {
+    const scratch = (name: string) => server(name).template.spec["volumes"];
+    expect(scratch("broker")).toEqual([
+      { name: "etc-redpanda", emptyDir: { sizeLimit: "64Mi" } },
+      { name: "tmp", emptyDir: { sizeLimit: "64Mi" } },
+    ]);
+    expect(scratch("mail")).toEqual([{ name: "tmp", emptyDir: { sizeLimit: "64Mi" } }]);
   });
 
   test("PostgreSQL gets a user and a database of the analytics service's own, also where it has long been there", () => {
@@ -616,9 +647,9 @@ describe.each([
           terminationGracePeriodSeconds: 45,
           securityContext: {
             runAsNonRoot: true,
-            runAsUser: 1000,
-            runAsGroup: 1000,
-            fsGroup: 1000,
+            runAsUser: 65532,
+            runAsGroup: 65532,
+            fsGroup: 65532,
             seccompProfile: { type: "RuntimeDefault" },
           },
           containers: [
@@ -655,12 +686,8 @@ describe.each([
                 timeoutSeconds: 3,
               },
               lifecycle: { preStop: { sleep: { seconds: 5 } } },
-              resources: { requests: { cpu: "50m", memory: "96Mi" }, limits: { cpu: "500m", memory: "512Mi" } },
-              securityContext: {
-                allowPrivilegeEscalation: false,
-                capabilities: { drop: ["ALL"] },
-                readOnlyRootFilesystem: true,
-              },
+              resources: withDisk({ cpu: "50m", memory: "96Mi" }, { cpu: "500m", memory: "512Mi" }),
+              securityContext: restricted,
               volumeMounts: [{ name: "tmp", mountPath: "/tmp" }],
             },
           ],
@@ -787,9 +814,14 @@ describe("with other settings", () => {
       ],
       ports: [{ name: "server", containerPort: 9092 }],
       readinessProbe: { tcpSocket: { port: "server" }, periodSeconds: 2, timeoutSeconds: 5 },
-      resources: { requests: { cpu: "100m", memory: "512Mi" }, limits: { memory: "1Gi" } },
-      securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } },
-      volumeMounts: [{ name: "data", mountPath: "/var/lib/kafka/data" }],
+      resources: withDisk({ cpu: "100m", memory: "512Mi" }, { cpu: "2", memory: "1Gi" }),
+      securityContext: restricted,
+      volumeMounts: [
+        { name: "data", mountPath: "/var/lib/kafka/data" },
+        { name: "opt-kafka-config", mountPath: "/opt/kafka/config" },
+        { name: "opt-kafka-logs", mountPath: "/opt/kafka/logs" },
+        { name: "tmp", mountPath: "/tmp" },
+      ],
     });
     expect(spec.template.spec.securityContext).toMatchObject({ runAsUser: 1000, fsGroup: 1000 });
     expect(kafka.resource("broker-server-service").inputs["metadata"]).toMatchObject({ name: "kafka" });
@@ -807,7 +839,7 @@ describe("with other settings", () => {
     const elsewhere = await runProgram({ ...devConfig, "event-flow:namespace": "todo" });
     expect(elsewhere.resource("cluster-namespace").inputs["metadata"]).toEqual({
       name: "todo",
-      labels: { "pod-security.kubernetes.io/enforce": "restricted" },
+      labels: expect.objectContaining({ "pod-security.kubernetes.io/enforce": "restricted" }) as unknown,
     });
     const namespaces = elsewhere.resources
       .filter(({ type, parent }) => type.startsWith("kubernetes:") && parent !== "dapr" && parent !== "cluster")

@@ -27,6 +27,7 @@ test("is made of what dev is made of, but for this", () => {
     "dev   broker > broker-server: event-flow:server:StatefulServer",
     "dev   broker-server > broker-server-service: kubernetes:core/v1:Service",
     "dev   broker-server > broker-server-set: kubernetes:apps/v1:StatefulSet",
+    "dev   cluster > cluster-namespace: kubernetes:core/v1:NamespacePatch",
     "dev   database > database-analytics-credentials: event-flow:secrets:VersionedSecret",
     "dev   database > database-analytics-password: random:index/randomPassword:RandomPassword",
     "dev   database > database-credentials: kubernetes:core/v1:Secret",

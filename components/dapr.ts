@@ -33,11 +33,23 @@ export async function readCrds(chart: DaprChart): Promise<Crd[]> {
   const files = await readCrdFiles(chart);
   return files.map(({ origin, text }) => {
     // Dapr's operator writes its namespace over this word. Written right from the start, the CRD has one owner only.
-    const [document] = parseAllDocuments(text.replaceAll("namespace: replaceme", `namespace: ${daprNamespace}`));
-    const result = crdSchema.safeParse(document?.toJS());
+    const result = crdSchema.safeParse(
+      fromYaml(text.replaceAll("namespace: replaceme", `namespace: ${daprNamespace}`)),
+    );
     if (!result.success) throw new pulumi.RunError(`${origin} is not a CustomResourceDefinition.`);
     return result.data;
   });
+}
+
+/** The first document; `undefined` where it isn't YAML. */
+function fromYaml(text: string): unknown {
+  try {
+    const [document] = parseAllDocuments(text, { logLevel: "error" });
+    return document?.errors.length === 0 ? document.toJS() : undefined;
+  } catch {
+    // An alias of nothing, or too many of them.
+    return undefined;
+  }
 }
 
 async function readCrdFiles(chart: DaprChart): Promise<{ origin: string; text: string }[]> {

@@ -4,6 +4,7 @@ import * as docker from "@pulumi/docker-build";
 import * as pulumi from "@pulumi/pulumi";
 import path from "node:path";
 import { contentTag, dockerfile, repositoryRoot } from "./content-tag.ts";
+import { shellWord } from "./text.ts";
 
 /** Where the services' images come from. */
 export type ImageSource =
@@ -56,7 +57,7 @@ export class Images extends pulumi.ComponentResource {
       const { name: serviceName } = services[service];
       const ref = `event-flow/${serviceName}:${contentTag(service, root)}`;
       const build = [
-        ...["minikube", "--profile", quote(profile), "image", "build", "--tag", ref, "--file", dockerfile],
+        ...["minikube", "--profile", shellWord(profile), "image", "build", "--tag", ref, "--file", dockerfile],
         ...["--build-opt", `build-arg=SERVICE=${serviceName}`, "."],
       ];
       const built = new command.local.Command(
@@ -90,9 +91,4 @@ export class Images extends pulumi.ComponentResource {
     this.of = perService(image);
     this.registerOutputs(this.of);
   }
-}
-
-/** A word as a shell reads it back. */
-function quote(word: string): string {
-  return /^[\w./:@-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }

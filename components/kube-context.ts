@@ -1,6 +1,7 @@
 import { BlockList, isIPv4, isIPv6 } from "node:net";
 import { parse } from "yaml";
 import { z } from "zod";
+import { printable } from "./text.ts";
 
 /** What this program needs to know of a kubeconfig: which contexts there are, and the API server of each. */
 export interface Kubeconfig {
@@ -23,7 +24,7 @@ export function parseKubeconfig(...files: readonly string[]): Kubeconfig {
   const servers = new Map<string, string | undefined>();
   const clusters = new Map<string, string | undefined>();
   for (const file of files) {
-    const config = kubeconfigSchema.parse(parse(file) ?? {});
+    const config = kubeconfigSchema.parse(parse(file, { logLevel: "error" }) ?? {});
     for (const { name, cluster } of config.clusters ?? []) {
       if (!servers.has(name)) servers.set(name, cluster?.server);
     }
@@ -59,19 +60,30 @@ export function isLocalServer(server: string): boolean {
 
 /** Why stack dev may not deploy to a context, or `undefined` when it may. The text says what is so, not what to do. */
 export function refusalOfContext(kubeconfig: Kubeconfig, context: string): string | undefined {
+  const is = `is "${printable(context)}"`;
   if (!kubeconfig.contexts.has(context)) {
     const names = [...kubeconfig.contexts.keys()];
-    return `is "${context}", a context that the kubeconfig does not have. It has: ${names.join(", ") || "none"}.`;
+    const shown = names.slice(0, shownContexts).map(printable);
+    const more = names.length > shown.length ? ` and ${names.length - shown.length} more` : "";
+    return `${is}, a context that the kubeconfig does not have. It has: ${shown.join(", ") || "none"}${more}.`;
   }
   const server = kubeconfig.contexts.get(context);
   if (server === undefined) {
-    return `is "${context}", a context whose cluster the kubeconfig does not have.`;
+    return `${is}, a context whose cluster the kubeconfig does not have.`;
   }
   if (context.startsWith("do-")) {
-    return `is "${context}" (${server}), by its name a cluster of DigitalOcean. Stack dev deploys only to a cluster on this machine or a private network.`;
+    return `${is} (${shownServer(server)}), by its name a cluster of DigitalOcean. Stack dev deploys only to a cluster on this machine or a private network.`;
   }
   if (!isLocalServer(server)) {
-    return `is "${context}", whose API server ${server} is not on this machine or a private network. Stack dev deploys only to a cluster that is.`;
+    return `${is}, whose API server ${shownServer(server)} is not on this machine or a private network. Stack dev deploys only to a cluster that is.`;
   }
   return undefined;
+}
+
+/** A kubeconfig of many clusters makes no message of many lines. */
+const shownContexts = 20;
+
+/** Where a server is, without what a URL may have of a user and a password. */
+function shownServer(server: string): string {
+  return printable(server.replace(/\/\/[^/]*@/, "//…@"));
 }

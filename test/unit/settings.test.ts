@@ -134,14 +134,33 @@ describe("a bad value is told with its key, what is allowed, and the command tha
       '  event-flow:namespace is "Event_Flow"; allowed: a Kubernetes name, at most 63 of a-z, 0-9 and inner "-".\n' +
         "    pulumi config set event-flow:namespace default --stack dev",
     ],
-    ...["collector:4318", "http://collector:4318/v1/traces", "http://user:secret@collector", "grpc://collector"].map(
-      (endpoint): [key: string, value: string, told: string] => [
-        "otlpEndpoint",
-        endpoint,
-        `  event-flow:otlpEndpoint is "${endpoint}"; allowed: a URL without a path, like http://collector.observability:4318.\n` +
-          "    pulumi config set event-flow:otlpEndpoint http://collector.observability:4318 --stack dev",
-      ],
-    ),
+    ...["dapr-system", "kube-system"].map((namespace): [key: string, value: string, told: string] => [
+      "namespace",
+      namespace,
+      `  event-flow:namespace is "${namespace}"; allowed: a Kubernetes name, at most 63 of a-z, 0-9 and inner "-", ` +
+        "that is neither Kubernetes' own (kube-…) nor Dapr's.\n" +
+        "    pulumi config set event-flow:namespace default --stack dev",
+    ]),
+    [
+      "pushContact",
+      "https://example.com/$(JWT_SECRET)",
+      '  event-flow:pushContact is "https://example.com/$(JWT_SECRET)"; allowed: an address like ' +
+        "mailto:admin@example.com, or an https URL.\n" +
+        "    pulumi config set event-flow:pushContact mailto:event-flow@example.com --stack dev",
+    ],
+    ...[
+      "http://collector:99999",
+      "http://0x7f.1:4318",
+      "collector:4318",
+      "http://collector:4318/v1/traces",
+      "http://user:secret@collector",
+      "grpc://collector",
+    ].map((endpoint): [key: string, value: string, told: string] => [
+      "otlpEndpoint",
+      endpoint,
+      `  event-flow:otlpEndpoint is "${endpoint}"; allowed: a URL without a path, like http://collector.observability:4318.\n` +
+        "    pulumi config set event-flow:otlpEndpoint http://collector.observability:4318 --stack dev",
+    ]),
     [
       "traceRatio",
       "0.1",
@@ -220,6 +239,63 @@ describe("a bad value is told with its key, what is allowed, and the command tha
         "otlpEndpoint, traceRatio, pushContact, kubeContext, kubeconfig, broker, region, nodes, domain, redpandaBrokers, " +
         "redpandaUsername, redpandaPassword, redpandaMechanism, redpandaCa, smtpHost, smtpPort, smtpFrom, smtpUser, smtpPassword.\n" +
         "    pulumi config rm event-flow:replicas --stack dev",
+    );
+  });
+
+  test("a value that a terminal would take for more than text, or that is too long to be read", () => {
+    expect(problems({ ...minimal, "event-flow:broker": "\u001b[2Jk\u0430fka\n" })).toBe(
+      '  event-flow:broker is "\\u001b[2Jk\\u0430fka\\u000a"; allowed: redpanda, kafka.\n' +
+        "    pulumi config set event-flow:broker redpanda --stack dev",
+    );
+    expect(problems({ ...minimal, "event-flow:broker": "x".repeat(1_000) })).toContain(
+      `is "${"x".repeat(200)}… (1000 characters)"; allowed`,
+    );
+    expect(problems({ ...minimal, "event-flow:broker": "x".repeat(100_000) })).toBe(
+      "  event-flow:broker has 100000 characters; allowed: at most 65536.\n" +
+        "    pulumi config rm event-flow:broker --stack dev",
+    );
+  });
+
+  test("a key that every object has is as unknown as any", () => {
+    for (const key of ["constructor", "__proto__", "toString"]) {
+      expect(problems({ ...minimal, [`event-flow:${key}`]: "x" })).toContain(
+        `  event-flow:${key} is not a key of this project. Its keys: environment, `,
+      );
+    }
+  });
+
+  test("an unknown key makes no other command of the one that mends it", () => {
+    expect(problems({ ...minimal, "event-flow:$(reboot)\u001b": "x" })).toMatch(
+      /\n {4}pulumi config rm 'event-flow:\$\(reboot\)\\u001b' --stack dev$/,
+    );
+  });
+
+  test("what isn't one of its secrets is not taken as one, and not told", () => {
+    expect(
+      problems({ ...minimal, "event-flow:broker": "hunter2" }, { isSecret: (key) => key === "event-flow:broker" }),
+    ).toBe(
+      "  event-flow:broker is set as a secret, but is none: it would be in plain text in the state and in the cluster.\n" +
+        "    pulumi config set --plaintext event-flow:broker <value> --stack dev",
+    );
+  });
+
+  test("a kubeconfig without an end", () => {
+    expect(problems({ ...minimal, "event-flow:kubeconfig": "/dev/zero" })).toBe(
+      "  event-flow:kubeconfig leads to /dev/zero, which is not a kubeconfig.\n" +
+        "    pulumi config set event-flow:kubeconfig <path> --stack dev",
+    );
+  });
+
+  test("a context that a command would take for several words", () => {
+    const kubeconfig = path.join(emptyFolder, "blanks");
+    writeFileSync(
+      kubeconfig,
+      "contexts: [{ name: a b, context: { cluster: a } }]\nclusters: [{ name: a, cluster: { server: https://127.0.0.1 } }]",
+    );
+    expect(problems({ ...minimal, "event-flow:kubeconfig": kubeconfig, "event-flow:kubeContext": "a b" })).toBe(
+      '  event-flow:kubeContext is "a b"; allowed: letters, digits and "._@:/+-" after the first, at most 253; ' +
+        "kubectl config rename-context renames one.\n" +
+        "    pulumi config set event-flow:kubeContext <context> --stack dev",
     );
   });
 
@@ -323,7 +399,7 @@ describe("stack prod", () => {
     });
     const withUser = parse(
       { ...prodConfig, ...more, "event-flow:smtpUser": "tasks", "event-flow:smtpPassword": "<smtp-password>" },
-      { stack: "prod", isSecret: () => true },
+      { stack: "prod", isSecret: (key) => isSecret(key) || key === "event-flow:smtpPassword" },
     );
     if (withUser.environment !== "prod" || withUser.smtp?.auth === undefined) expect.unreachable();
     expect(withUser.smtp.auth.user).toBe("tasks");
@@ -360,6 +436,33 @@ describe("stack prod", () => {
     const rest = Object.fromEntries(Object.entries(prodConfig).filter(([key]) => key !== "digitalocean:token"));
     expect(prodProblems(rest, { env: { DIGITALOCEAN_TOKEN: "token" } })).toBe("");
     expect(prodProblems(rest, { env: { DIGITALOCEAN_ACCESS_TOKEN: "token" } })).toBe("");
+  });
+
+  test("does not take an empty token, or one with a line break, for one", () => {
+    const rest = Object.fromEntries(Object.entries(prodConfig).filter(([key]) => key !== "digitalocean:token"));
+    const remedy = "    pulumi config set --secret digitalocean:token --stack prod";
+    expect(prodProblems(rest, { env: { DIGITALOCEAN_TOKEN: "" } })).toBe(
+      `  digitalocean:token is unset, and $DIGITALOCEAN_TOKEN is empty.\n${remedy}`,
+    );
+    expect(prodProblems({ ...rest, "digitalocean:token": "dop_v1_0123\n" })).toBe(
+      `  digitalocean:token has a line break or another control character in it.\n${remedy}`,
+    );
+  });
+
+  test("tells nothing of a key that was taken for a certificate", () => {
+    const key = "-----BEGIN PRIVATE KEY-----\nMIIBVAIBADANBgkqhkiG\n-----END PRIVATE KEY-----";
+    expect(prodProblems({ ...prodConfig, "event-flow:redpandaCa": key })).toBe(
+      '  event-flow:redpandaCa is "-----BEGIN PRIVATE KEY-----" and more lines; allowed: a certificate in PEM.\n' +
+        "    pulumi config set event-flow:redpandaCa < <file> --stack prod",
+    );
+  });
+
+  test("is called nothing that is too long for what is called after it", () => {
+    const stack = "a".repeat(40);
+    expect(prodProblems(prodConfig, { stack })).toBe(
+      `  The stack's name ${stack} has 40 characters; allowed: at most 39, as its resources are called event-flow-<stack>.\n` +
+        `    pulumi stack rename <name> --stack ${stack}`,
+    );
   });
 
   test("refuses a secret in plain text, without telling it", () => {

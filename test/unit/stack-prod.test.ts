@@ -1,6 +1,7 @@
 import { components, perService, secrets, subscribers } from "@event-flow/events";
 import { beforeAll, describe, expect, test } from "vitest";
 import { devConfig, fixture, prodConfig, prodSecrets } from "./support/config.ts";
+import { certificate } from "./support/patient.ts";
 import { runProgram } from "./support/program.ts";
 import { type Recorded, resourcesSoFar, type Run, Secret } from "./support/pulumi.ts";
 
@@ -406,7 +407,7 @@ describe("with other settings", () => {
   });
 
   test("another mechanism and a CA of the brokers' own reach Dapr", async () => {
-    const ca = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+    const ca = await certificate(300);
     const { resource } = await run({ "event-flow:redpandaMechanism": "SCRAM-SHA-512", "event-flow:redpandaCa": ca });
     const spec = resource("pubsub-manifest").inputs["spec"] as { metadata: unknown };
     expect(spec.metadata).toEqual(

@@ -1,4 +1,7 @@
 import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 import {
   daprTokenHeader,
@@ -27,6 +30,18 @@ export function kubectl(access: Access, ...args: string[]): Promise<string> {
   return capture(access.kubectl, [`--context=${access.context}`, `--namespace=${access.namespace}`, ...args], {
     env: access.env,
   });
+}
+
+/** Makes objects, or changes them to what they are here. */
+export async function apply(access: Access, items: readonly object[]): Promise<void> {
+  const dir = mkdtempSync(join(tmpdir(), "event-flow-objects-"));
+  try {
+    const file = join(dir, "objects.json");
+    writeFileSync(file, JSON.stringify({ apiVersion: "v1", kind: "List", items }));
+    await kubectl(access, "apply", `--filename=${file}`);
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
 }
 
 /** A local port that leads to a port of a pod or service for as long as it is open. */

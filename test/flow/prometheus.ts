@@ -1,13 +1,10 @@
 /** A real Prometheus in the cluster, as somebody runs one who wants to watch the stack. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { parse, stringify } from "yaml";
 import { z } from "zod";
 import { restrictedContainer, restrictedPod } from "../../components/pod-security.ts";
 import { alertsFile, monitoringLabel, prometheusConfigName, prometheusFile } from "../../components/scraping.ts";
 import { hurried, hurriedIntervals, type PrometheusApi, prometheusAt } from "../servers/prometheus.ts";
-import { type Access, forward, kubectl } from "./access.ts";
+import { type Access, apply, forward, kubectl } from "./access.ts";
 
 export interface ClusterPrometheus extends PrometheusApi {
   /** Ends it and takes away all that was made for it. */
@@ -82,17 +79,6 @@ function objects(name: string, image: string, files: Readonly<Record<string, str
       },
     },
   ];
-}
-
-async function apply(access: Access, items: readonly object[]): Promise<void> {
-  const dir = mkdtempSync(join(tmpdir(), "event-flow-prometheus-"));
-  try {
-    const file = join(dir, "objects.json");
-    writeFileSync(file, JSON.stringify({ apiVersion: "v1", kind: "List", items }));
-    await kubectl(access, "apply", `--filename=${file}`);
-  } finally {
-    rmSync(dir, { recursive: true });
-  }
 }
 
 async function start(

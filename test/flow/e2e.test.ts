@@ -7,6 +7,7 @@ import {
   deadLetterTopic,
   eventTypes,
   metrics,
+  nextTaskPath,
   secrets,
   type ServiceIdentity,
   services,
@@ -315,6 +316,46 @@ describe("stack dev", () => {
       expect(topics.length > deadLetters.length).toBe(deadLetters.length > 0);
     } finally {
       sidecar.close();
+    }
+  });
+
+  test("lets one service call another by mTLS only, and only to have next tasks made", async () => {
+    const { backend, recurringTaskService, notificationService } = services;
+    const invoke = async (service: ServiceIdentity, path: string, appId: string = backend.appId) => {
+      const sidecar = await forward(workspace, `deployment/${service.name}`, 3500);
+      try {
+        const headers = await tokenHeader(workspace, service);
+        const response = await fetch(`${sidecar.url}/v1.0/invoke/${appId}/method${path}`, { headers });
+        return `${response.status} ${await response.text()}`;
+      } finally {
+        sidecar.close();
+      }
+    };
+    // It gets there, where NEXT_TASK_TOKEN isn't shown.
+    expect(await invoke(recurringTaskService, nextTaskPath(randomUUID(), 1))).toMatch(/^401 .*by NEXT_TASK_TOKEN/);
+    const denied = /^403 .*access control policy has denied access/;
+    expect(await invoke(recurringTaskService, `/api/${randomUUID()}/tasks`)).toMatch(denied);
+    expect(await invoke(recurringTaskService, "/", notificationService.appId)).toMatch(denied);
+    // Others can't even ask.
+    expect(await invoke(notificationService, nextTaskPath(randomUUID(), 1))).toMatch(/^404 /);
+    for (const { name } of Object.values(services)) {
+      const selector = `--selector=app=${name}`;
+      const sidecar = `--output=jsonpath={.items[*].spec.containers[?(@.name=="daprd")].args}`;
+      expect(await kubectl(workspace, "get", "pods", selector, sidecar)).toContain("--enable-mtls");
+    }
+  });
+
+  test.each(Object.values(services))("does nothing of a sidecar's for who isn't that of $name", async (service) => {
+    const app = await forward(workspace, `deployment/${service.name}`, service.port);
+    try {
+      const subscribe = (headers: Record<string, string> = {}) =>
+        fetch(`${app.url}/dapr/subscribe`, { headers }).then(({ status }) => status);
+      expect(await subscribe()).toBe(401);
+      expect(await subscribe(await tokenHeader(workspace, service, "api"))).toBe(401);
+      const isSubscriber = subscribers.some(({ name }) => name === service.name);
+      expect(await subscribe(await tokenHeader(workspace, service, "app"))).toBe(isSubscriber ? 200 : 404);
+    } finally {
+      app.close();
     }
   });
 

@@ -16,13 +16,31 @@ beforeAll(async () => {
 const revision: unknown = expect.stringMatching(/^[0-9a-f]{16}$/);
 
 test("is made of exactly these resources", () => {
-  const inventory = dev.resources.map(({ parent, name, type }) => `${parent} > ${name}: ${type}`).sort();
-  expect(inventory).toEqual([
+  const inventory = dev.resources.map(({ parent, name, type }) => `${parent} > ${name}: ${type}`);
+  const tokens = Object.values(services).flatMap(({ name }) => [
+    ` > ${name}-tokens: event-flow:dapr:Tokens`,
+    ...["api", "app"].flatMap((use) => [
+      `${name}-tokens > ${name}-tokens-${use}-token: random:index/randomPassword:RandomPassword`,
+      `${name}-tokens > ${name}-tokens-${use}: event-flow:secrets:VersionedSecret`,
+      `${name}-tokens-${use} > ${name}-tokens-${use}-key: random:index/randomPassword:RandomPassword`,
+      `${name}-tokens-${use} > ${name}-tokens-${use}-secret: kubernetes:core/v1:Secret`,
+    ]),
+  ]);
+  const configurations = Object.values(services).flatMap(({ name }) => [
+    ` > ${name}-configuration: event-flow:dapr:Configuration`,
+    `${name}-configuration > ${name}-configuration-manifest: kubernetes:dapr.io/v1alpha1:Configuration`,
+  ]);
+  expect(
+    inventory
+      .filter((each) => /-tokens|-configuration: event-flow:dapr|-configuration >.*Configuration$/.test(each))
+      .sort(),
+  ).toEqual([...tokens, ...configurations].sort());
+  const others = inventory.filter((each) => !tokens.includes(each) && !configurations.includes(each)).sort();
+  expect(others).toEqual([
     " > analytics-service: event-flow:dapr:Service",
     " > backend: event-flow:dapr:Service",
     " > broker: event-flow:broker:Broker",
     " > cluster: event-flow:cluster:Cluster",
-    " > configuration: event-flow:dapr:Configuration",
     " > dapr: event-flow:dapr:ControlPlane",
     " > database: event-flow:database:Database",
     " > email: event-flow:dapr:Component",
@@ -48,7 +66,6 @@ test("is made of exactly these resources", () => {
     "broker-server > broker-server-set: kubernetes:apps/v1:StatefulSet",
     "cluster > cluster-namespace: kubernetes:core/v1:NamespacePatch",
     "cluster > cluster-provider: pulumi:providers:kubernetes",
-    "configuration > configuration-manifest: kubernetes:dapr.io/v1alpha1:Configuration",
     "dapr > dapr-crd-components.dapr.io: kubernetes:apiextensions.k8s.io/v1:CustomResourceDefinition",
     "dapr > dapr-crd-subscriptions.dapr.io: kubernetes:apiextensions.k8s.io/v1:CustomResourceDefinition",
     "dapr > dapr-namespace: kubernetes:core/v1:Namespace",
@@ -136,17 +153,57 @@ test("tells how to reach it, and no secret", () => {
 
 describe("Dapr", () => {
   test("leaves running sidecars alone when a secret or a Component changes", () => {
-    const manifest = dev.resource("configuration-manifest");
-    expect(manifest.inputs).toEqual({
-      apiVersion: "dapr.io/v1alpha1",
-      kind: "Configuration",
-      metadata: { name: "event-flow", namespace: "default" },
-      spec: {
-        features: [{ name: "HotReload", enabled: false }],
-        metrics: { enabled: true, http: { increasedCardinality: false } },
+    for (const { name } of Object.values(services)) {
+      const manifest = dev.resource(`${name}-configuration-manifest`);
+      expect(manifest.inputs).toMatchObject({
+        apiVersion: "dapr.io/v1alpha1",
+        kind: "Configuration",
+        metadata: { name, namespace: "default" },
+        spec: {
+          features: [{ name: "HotReload", enabled: false }],
+          metrics: { enabled: true, http: { increasedCardinality: false } },
+        },
+      });
+      expect(dev.resource(`${name}-configuration`).dependsOn).toContain("dapr-release");
+    }
+  });
+
+  const spec = (name: string) => dev.resource(`${name}-configuration-manifest`).inputs["spec"];
+
+  test("lets nobody call a service but the recurring-task service the backend, to have next tasks made", () => {
+    const denied = { defaultAction: "deny", trustDomain: "public", policies: [] };
+    for (const { name } of subscribers) expect(spec(name)).toMatchObject({ accessControl: denied });
+    expect(spec(services.backend.name)).toMatchObject({
+      accessControl: {
+        ...denied,
+        policies: [
+          {
+            appId: services.recurringTaskService.appId,
+            defaultAction: "deny",
+            trustDomain: "public",
+            namespace: "default",
+            operations: [{ name: "/internal/**/tasks/**/next", httpVerb: ["GET", "PUT"], action: "allow" }],
+          },
+        ],
       },
     });
-    expect(dev.resource("configuration").dependsOn).toContain("dapr-release");
+  });
+
+  test.each([
+    ["backend", ["publish", "metadata"]],
+    ["notification-service", ["publish", "state", "bindings", "metadata"]],
+    ["recurring-task-service", ["publish", "state", "invoke", "metadata"]],
+    ["analytics-service", ["publish", "state", "metadata"]],
+  ])("gives the sidecar of %s what the service uses of Dapr's API, and no secret", (name, apis) => {
+    expect(spec(name)).toMatchObject({
+      api: {
+        allowed: [
+          ...apis.map((api) => ({ name: api, version: "v1", protocol: "http" })),
+          { name: "metadata", version: "v1", protocol: "grpc" },
+        ],
+      },
+      secrets: { scopes: [{ storeName: "kubernetes", defaultAccess: "deny" }] },
+    });
   });
 
   test("is a Helm release that waits, with its CRDs in step", () => {
@@ -209,6 +266,15 @@ describe("Dapr", () => {
 });
 
 describe("Components", () => {
+  const events = ["task_created", "task_updated", "task_completed", "task_deleted"].map(
+    (type) => `task-events.${type}`,
+  );
+  const everyTopic = [
+    ...events,
+    "task-events.probe",
+    ...subscribers.map(({ name }) => `task-events.dead-letter.${name}`),
+  ].join(",");
+
   test("the services publish and subscribe through Redpanda", () => {
     expect(dev.resource("pubsub-manifest").inputs).toEqual({
       apiVersion: "dapr.io/v1alpha1",
@@ -225,6 +291,26 @@ describe("Components", () => {
           { name: "heartbeatInterval", value: "2s" },
           { name: "consumeRetryEnabled", value: "true" },
           { name: "backOffDuration", value: "1s" },
+          {
+            name: "publishingScopes",
+            value: [
+              `todo-backend=${[...events, "task-events.probe"].join(",")}`,
+              "notification-service=task-events.dead-letter.notification-service",
+              "recurring-task-service=task-events.dead-letter.recurring-task-service",
+              "analytics-service=task-events.dead-letter.analytics-service",
+            ].join(";"),
+          },
+          {
+            name: "subscriptionScopes",
+            value: [
+              "todo-backend=",
+              `notification-service=${[...events, "task-events.dead-letter.notification-service"].join(",")}`,
+              "recurring-task-service=task-events.task_updated,task-events.task_completed,task-events.dead-letter.recurring-task-service",
+              `analytics-service=${[...events, "task-events.dead-letter.analytics-service"].join(",")}`,
+            ].join(";"),
+          },
+          { name: "allowedTopics", value: everyTopic },
+          { name: "protectedTopics", value: everyTopic },
           { name: "authType", value: "none" },
         ],
       },
@@ -304,6 +390,8 @@ describe("Components", () => {
 });
 
 describe("secrets", () => {
+  const tokens = Object.values(services).flatMap(({ name }) => [`${name}-tokens-api`, `${name}-tokens-app`]);
+
   test("are random, and safe in a URL", () => {
     const passwords = dev.resources.filter(({ type }) => type === "random:index/randomPassword:RandomPassword");
     expect(Object.fromEntries(passwords.map(({ name, inputs }) => [name, inputs]))).toEqual({
@@ -319,6 +407,12 @@ describe("secrets", () => {
       "state-store-configuration-key": { length: 32, special: false },
       "state-store-credentials-key": { length: 32, special: false },
       "state-store-password": { length: 32, special: false },
+      ...Object.fromEntries(
+        tokens.flatMap((name) => [
+          [`${name}-token`, { length: 64, special: false }],
+          [`${name}-key`, { length: 32, special: false }],
+        ]),
+      ),
     });
   });
 
@@ -354,6 +448,13 @@ describe("secrets", () => {
         VAPID_SECRET: "<secrets-vapid>",
       }),
       [secrets.nextTask.name]: new Secret({ NEXT_TASK_TOKEN: "<secrets-next-task-token>" }),
+      // Each of its own.
+      ...Object.fromEntries(
+        Object.values(services).flatMap(({ name }) => [
+          [`${name}-dapr-api-token`, new Secret({ token: `<${name}-tokens-api-token>` })],
+          [`${name}-dapr-app-token`, new Secret({ token: `<${name}-tokens-app-token>` })],
+        ]),
+      ),
     });
   });
 
@@ -613,7 +714,7 @@ describe.each([
           labels: { app: name },
           annotations: {
             "dapr.io/enabled": "true",
-            "dapr.io/config": "event-flow",
+            "dapr.io/config": name,
             "dapr.io/app-id": appId,
             "dapr.io/app-port": String(port),
             "dapr.io/app-protocol": "http",
@@ -627,6 +728,9 @@ describe.each([
             "dapr.io/env": "GOMEMLIMIT=230MiB",
             "dapr.io/sidecar-seccomp-profile-type": "RuntimeDefault",
             "dapr.io/disable-builtin-k8s-secret-store": "true",
+            "dapr.io/api-token-secret": `${name}-dapr-api-token`,
+            "dapr.io/app-token-secret": `${name}-dapr-app-token`,
+            "dapr.io/sidecar-listen-addresses": "[::1],127.0.0.1",
             "dapr.io/block-shutdown-duration": "10s",
             "dapr.io/graceful-shutdown-seconds": "10",
             "prometheus.io/scrape": "true",
@@ -636,6 +740,9 @@ describe.each([
             "event-flow/revision-of-redis-credentials": revision,
             "event-flow/revision-of-kafka-pubsub": revision,
             "event-flow/revision-of-resiliency": revision,
+            "event-flow/revision-of-configuration": revision,
+            [`event-flow/revision-of-${name}-dapr-api-token`]: revision,
+            [`event-flow/revision-of-${name}-dapr-app-token`]: revision,
             "event-flow/revision-of-statestore": revision,
             ...revisions,
           },
@@ -662,6 +769,15 @@ describe.each([
                   name: variable,
                   valueFrom: { secretKeyRef: { name: secret, key: variable } },
                 })),
+                // The injector gives them to the sidecar only.
+                {
+                  name: "DAPR_API_TOKEN",
+                  valueFrom: { secretKeyRef: { name: `${name}-dapr-api-token`, key: "token" } },
+                },
+                {
+                  name: "APP_API_TOKEN",
+                  valueFrom: { secretKeyRef: { name: `${name}-dapr-app-token`, key: "token" } },
+                },
                 ...(key === "notificationService"
                   ? [
                       { name: "EMAIL", value: "on" },

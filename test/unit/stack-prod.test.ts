@@ -1,5 +1,6 @@
-import { components, perService, secrets, subscribers } from "@event-flow/events";
+import { components, perService, secrets, services, subscribers } from "@event-flow/events";
 import { beforeAll, describe, expect, test } from "vitest";
+import { topicScopes } from "../../components/dapr-access.ts";
 import { devConfig, fixture, prodConfig, prodSecrets } from "./support/config.ts";
 import { certificate } from "./support/patient.ts";
 import { runProgram } from "./support/program.ts";
@@ -136,14 +137,14 @@ test("what both are made of differs in this", () => {
     monitoring-lag-deployment.spec.template.spec.containers.0.env.4: – → {"name":"SASL_PASSWORD","valueFrom":{"secretKeyRef":{"key":"password","name":"redpanda-credentials"}}}
     monitoring-lag-deployment.spec.template.spec.containers.0.env.5: – → {"name":"SASL_MECHANISM","value":"SCRAM-SHA-256"}
     notification-service-deployment.spec.replicas: 1 → 2
-    notification-service-deployment.spec.template.spec.containers.0.env.2.value: "on" → "off"
-    notification-service-deployment.spec.template.spec.containers.0.env.3: {"name":"VAPID_SUBJECT","value":"mailto:event-flow@example.com"} → –
+    notification-service-deployment.spec.template.spec.containers.0.env.4.value: "on" → "off"
+    notification-service-deployment.spec.template.spec.containers.0.env.5: {"name":"VAPID_SUBJECT","value":"mailto:event-flow@example.com"} → –
     notification-service-deployment.spec.template.spec.topologySpreadConstraints: – → [{"labelSelector":{"matchLabels":{"app":"notification-service"}},"matchLabelKeys":["pod-template-hash"],"maxSkew":1,"topologyKey":"kubernetes.io/hostname","whenUnsatisfiable":"ScheduleAnyway"}]
     pubsub-manifest.spec.metadata.0.value: "redpanda:9092" → "seed-1.example.com:9092,seed-2.example.com:9092"
-    pubsub-manifest.spec.metadata.10: – → {"name":"saslMechanism","value":"SHA-256"}
-    pubsub-manifest.spec.metadata.7.value: "none" → "password"
-    pubsub-manifest.spec.metadata.8: – → {"name":"saslUsername","secretKeyRef":{"key":"username","name":"redpanda-credentials"}}
-    pubsub-manifest.spec.metadata.9: – → {"name":"saslPassword","secretKeyRef":{"key":"password","name":"redpanda-credentials"}}
+    pubsub-manifest.spec.metadata.11.value: "none" → "password"
+    pubsub-manifest.spec.metadata.12: – → {"name":"saslUsername","secretKeyRef":{"key":"username","name":"redpanda-credentials"}}
+    pubsub-manifest.spec.metadata.13: – → {"name":"saslPassword","secretKeyRef":{"key":"password","name":"redpanda-credentials"}}
+    pubsub-manifest.spec.metadata.14: – → {"name":"saslMechanism","value":"SHA-256"}
     recurring-task-service-deployment.spec.replicas: 1 → 2
     recurring-task-service-deployment.spec.template.spec.topologySpreadConstraints: – → [{"labelSelector":{"matchLabels":{"app":"recurring-task-service"}},"matchLabelKeys":["pod-template-hash"],"maxSkew":1,"topologyKey":"kubernetes.io/hostname","whenUnsatisfiable":"ScheduleAnyway"}]
     secrets-analytics-secret.stringData.value.DATABASE_URL: "postgresql://analytics:<database-analytics-password>@postgres:5432/analytics" → "postgresql://analytics:<database-analytics-user-password>@private-database-postgres:25060/analytics?sslmode=verify-full&sslrootcert=/etc/postgres-ca/ca.crt"
@@ -282,6 +283,12 @@ describe("secrets", () => {
     expect(Object.fromEntries(data)).toEqual({
       "redpanda-checked": new Secret({ username: "event-flow", password: "<redpanda-password>" }),
       [secrets.redpanda.name]: new Secret({ username: "event-flow", password: "<redpanda-password>" }),
+      ...Object.fromEntries(
+        Object.values(services).flatMap(({ name }) => [
+          [`${name}-dapr-api-token`, new Secret({ token: `<${name}-tokens-api-token>` })],
+          [`${name}-dapr-app-token`, new Secret({ token: `<${name}-tokens-app-token>` })],
+        ]),
+      ),
       [secrets.redis.name]: new Secret({
         host: "private-state-store-valkey:25060",
         password: "<state-store-valkey-password>",
@@ -349,6 +356,7 @@ test("a SASL user is named to Dapr in Dapr's words", () => {
     { name: "heartbeatInterval", value: "2s" },
     { name: "consumeRetryEnabled", value: "true" },
     { name: "backOffDuration", value: "1s" },
+    ...topicScopes,
     { name: "authType", value: "password" },
     { name: "saslUsername", secretKeyRef: { name: "redpanda-credentials", key: "username" } },
     { name: "saslPassword", secretKeyRef: { name: "redpanda-credentials", key: "password" } },
@@ -455,11 +463,15 @@ describe("with other settings", () => {
           },
         },
         spec: {
-          containers: [{ env: [{ name: "JWT_SECRET" }, { name: "VAPID_SECRET" }, { name: "EMAIL", value: "on" }] }],
+          containers: [
+            { env: [{ name: "JWT_SECRET" }, { name: "VAPID_SECRET" }, ...tokens, { name: "EMAIL", value: "on" }] },
+          ],
         },
       },
     });
   });
+
+  const tokens = [{ name: "DAPR_API_TOKEN" }, { name: "APP_API_TOKEN" }];
 
   test("with a contact there is web push", async () => {
     const contact = "mailto:admin@example.com";
@@ -472,6 +484,7 @@ describe("with other settings", () => {
               env: [
                 { name: "JWT_SECRET" },
                 { name: "VAPID_SECRET", valueFrom: { secretKeyRef: { name: "todo-secrets", key: "VAPID_SECRET" } } },
+                ...tokens,
                 { name: "EMAIL", value: "off" },
                 { name: "VAPID_SUBJECT", value: contact },
               ],

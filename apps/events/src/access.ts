@@ -39,7 +39,10 @@ export interface PermittedCall {
   readonly caller: ServiceKey;
   readonly callee: ServiceKey;
   readonly methods: readonly ("GET" | "PUT")[];
-  /** In the words of Dapr's access control: between others, `**` is any one segment. */
+  /**
+   * In the words of Dapr's access control: between others, `**` is any one segment. Dapr lets through what is below it, too: the
+   * callee has nothing there.
+   */
   readonly path: string;
 }
 

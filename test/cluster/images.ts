@@ -1,4 +1,4 @@
-import { cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { services, type ServiceKey } from "@event-flow/events";
 import { contentTag, dockerfile, repositoryRoot } from "../../components/content-tag.ts";
@@ -16,7 +16,7 @@ import {
 import * as tools from "../tools/go-tools.ts";
 import { toolDir } from "../tools/index.ts";
 import { unmountBelow } from "../tools/mounts.ts";
-import { step, waitFor } from "../tools/progress.ts";
+import { say, step, waitFor } from "../tools/progress.ts";
 import { nodeRoot, nodeVersion, prometheus, servers } from "../tools/root-filesystems.ts";
 import { run, tail } from "../tools/run.ts";
 import { ControlGroup } from "./processes.ts";
@@ -182,6 +182,12 @@ function standInImages(): Artifact {
   };
 }
 
+/**
+ * What a service's image may take, before it is compressed: Node takes 125 MB of it, its packages and what was made of compiling them
+ * some 40.
+ */
+export const imageBudget = 200e6;
+
 /** A service's image, built from its Dockerfile on the stand-in of the official Node image. */
 function serviceArtifact(service: ServiceKey, tag: string, image: string): Artifact {
   return {
@@ -197,6 +203,8 @@ function serviceArtifact(service: ServiceKey, tag: string, image: string): Artif
           ...["--file", join(repositoryRoot, dockerfile), "--tag", image, repositoryRoot],
         );
         await docker("save", "--output", join(dir, "images.tar"), image);
+        const { size } = statSync(join(dir, "images.tar"));
+        say(`    image of ${services[service].name}: ${(size / 1e6).toFixed(0)} MB of at most ${imageBudget / 1e6}`);
       }, log),
   };
 }

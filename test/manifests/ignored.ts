@@ -21,11 +21,6 @@ export const ignored: readonly Ignored[] = [
     because:
       "asks for ids above 10,000. The official images of PostgreSQL, Valkey, Kafka, Redpanda and MailDev are made for lower ones, to which their files and data belong",
   },
-  {
-    check: "pod-networkpolicy",
-    objects: /^/,
-    because: "there are no NetworkPolicies yet",
-  },
 ];
 
 /** What is to be mended: what is not ignored. */

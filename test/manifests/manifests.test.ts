@@ -6,6 +6,7 @@ import { buildTools, toolDir } from "../tools/index.ts";
 import { daprControlPlane, kubeconform, kubeScore } from "../tools/go-tools.ts";
 import { devConfig, prodConfig, prodSecrets } from "../unit/support/config.ts";
 import { type Manifest, manifestsOf } from "../unit/support/manifests.ts";
+import { certificate } from "../unit/support/patient.ts";
 import { runProgram } from "../unit/support/program.ts";
 import { ignored, notIgnored } from "./ignored.ts";
 import { schemas } from "./schemas.ts";
@@ -39,7 +40,7 @@ const stacks: readonly {
       ...tracing,
       ...contact,
       "event-flow:domain": "tasks.example.com",
-      "event-flow:redpandaCa": "-----BEGIN CERTIFICATE-----",
+      "event-flow:redpandaCa": await certificate(300),
       "event-flow:smtpHost": "smtp.example.com",
       "event-flow:smtpFrom": "Tasks <tasks@example.com>",
       "event-flow:smtpUser": "tasks",

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, readdirSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import {
   components,
   deadLetterTopic,
@@ -196,14 +196,22 @@ describe("a cluster of one's own", () => {
     objectsBefore = await objects();
   });
 
-  test("is mended when parts of it have died", async () => {
+  test.each([
+    { what: "its API server and what that stores in", programs: ["server", "kube-apiserver"] },
+    // Until then nothing gets to a pod, the cluster's DNS included.
+    { what: "what enforces policies", programs: ["kube-network-policies"] },
+  ])("is mended when parts of it have died: $what", async ({ programs }) => {
     const group = new ControlGroup(cluster.id);
-    const victims = group.processes("system").filter((pid) => {
-      return /\/(server|kube-apiserver)\0/.test(readFileSync(`/proc/${pid}/cmdline`, "utf8"));
-    });
-    expect(victims).toHaveLength(2);
+    const running = () =>
+      group.processes("system").filter((pid) => {
+        const [program = ""] = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+        return programs.includes(basename(program));
+      });
+    const victims = running();
+    expect(victims).toHaveLength(programs.length);
     for (const pid of victims) process.kill(pid, "SIGKILL");
     await up("test");
+    expect(running()).toHaveLength(programs.length);
     expect(await objects()).toEqual(objectsBefore);
   });
 });

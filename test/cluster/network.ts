@@ -91,6 +91,10 @@ export async function createNetwork(cluster: Layout): Promise<void> {
   const inside = ([command = "", ...args]: string[]) => capture(command, args);
   await inside(inNamespace(cluster, ["sysctl", "--write", "net.ipv4.ip_forward=1"]));
   for (const rule of policyRules(cluster)) await inside(inNamespace(cluster, ["iptables", ...rule]));
+  // Pods have no addresses of IPv6 but those that every interface makes for itself, to which no policy would apply.
+  for (const chain of ["INPUT", "FORWARD"]) {
+    await inside(inNamespace(cluster, ["ip6tables", "-A", chain, "!", "-i", "lo", "-j", "DROP"]));
+  }
 }
 
 /** Removes the namespace and, with it, both interfaces, the routes over them and all rules inside. */

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, readdirSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import {
   components,
   deadLetterTopic,
@@ -20,6 +20,7 @@ import { parse, stringify } from "yaml";
 import { ownWorkspace, type Workspace } from "../../commands/workspace.ts";
 import { repositoryRoot } from "../../components/content-tag.ts";
 import { dashboardQueries } from "../../components/dashboard.ts";
+import { lagExporter } from "../../components/lag-exporter.ts";
 import { jobs } from "../../components/scraping.ts";
 import { startLoad } from "../chaos/load.ts";
 import { readLoadLog, requestsOf } from "../chaos/load-log.ts";
@@ -31,8 +32,9 @@ import { mailsAt } from "../servers/maildev.ts";
 import { alertName, findNothing } from "../servers/prometheus.ts";
 import { say, seconds, waitFor } from "../tools/progress.ts";
 import { capture } from "../tools/run.ts";
-import { type Client, connect, eventLog, forward, jwtSecretOf, kubectl, tokenHeader } from "./access.ts";
+import { apply, type Client, connect, eventLog, forward, jwtSecretOf, kubectl, tokenHeader } from "./access.ts";
 import { clusterEvidence } from "./evidence.ts";
+import { commonWays, together, tryEveryWay, ways } from "./network.ts";
 import { type ClusterPrometheus, startHurriedPrometheus, startPrometheus } from "./prometheus.ts";
 
 /** What the tests of one stack have in common: they run in the order in which they stand, on one cluster. */
@@ -200,14 +202,22 @@ describe("a cluster of one's own", () => {
     objectsBefore = await objects();
   });
 
-  test("is mended when parts of it have died", async () => {
+  test.each([
+    { what: "its API server and what that stores in", programs: ["server", "kube-apiserver"] },
+    // Until then nothing gets to a pod, the cluster's DNS included.
+    { what: "what enforces policies", programs: ["kube-network-policies"] },
+  ])("is mended when parts of it have died: $what", async ({ programs }) => {
     const group = new ControlGroup(cluster.id);
-    const victims = group.processes("system").filter((pid) => {
-      return /\/(server|kube-apiserver)\0/.test(readFileSync(`/proc/${pid}/cmdline`, "utf8"));
-    });
-    expect(victims).toHaveLength(2);
+    const running = () =>
+      group.processes("system").filter((pid) => {
+        const [program = ""] = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+        return programs.includes(basename(program));
+      });
+    const victims = running();
+    expect(victims).toHaveLength(programs.length);
     for (const pid of victims) process.kill(pid, "SIGKILL");
     await up("test");
+    expect(running()).toHaveLength(programs.length);
     expect(await objects()).toEqual(objectsBefore);
   });
 });
@@ -287,6 +297,23 @@ describe("stack dev", () => {
       expect(status.containerStatuses.filter(({ ready }) => ready)).toHaveLength(2);
       expect(status.containerStatuses.map(({ name }) => name)).toContain("daprd");
     }
+  });
+
+  test("lets connections take the ways that the flow needs, and no others", async () => {
+    const expected = ways(
+      together(commonWays, {
+        [services.backend.name]: ["kafka:9092", "postgres:5432"],
+        [services.notificationService.name]: ["kafka:9092", "redis:6379", "maildev:1025", "internet:443"],
+        [services.recurringTaskService.name]: ["kafka:9092", "redis:6379", `${services.backend.name}:50002`],
+        [services.analyticsService.name]: ["kafka:9092", "redis:6379", "postgres:5432"],
+        [lagExporter.name]: ["kafka:9092"],
+        ...Object.fromEntries(["kafka", "postgres", "redis", "maildev"].map((server) => [server, ["dns:53"]])),
+      }),
+    );
+    const { found, dead, tried } = await tryEveryWay(cluster, workspace, { expected });
+    expect(dead).toEqual([]);
+    expect(found).toEqual(expected);
+    expect(tried).toBeGreaterThan(10 * found.length);
   });
 
   test.each([
@@ -591,6 +618,20 @@ describe("stack dev", () => {
     const log = join(dir, "load.log");
     const backend = await address(services.backend);
     const jwtSecret = await jwtSecretOf(workspace);
+    // The load comes from this machine, and nobody is let in from there: whoever puts it on is, for as long as it takes.
+    const apps = [services.backend.name, services.notificationService.name];
+    await apply(workspace, [
+      {
+        apiVersion: "networking.k8s.io/v1",
+        kind: "NetworkPolicy",
+        metadata: { name: "load" },
+        spec: {
+          podSelector: { matchExpressions: [{ key: "app", operator: "In", values: apps }] },
+          policyTypes: ["Ingress"],
+          ingress: [{ from: [{ ipBlock: { cidr: `${cluster.hostAddress}/32` } }] }],
+        },
+      },
+    ]);
     // So many users that each is told no more than is kept.
     const load = startLoad({ log, backends: [backend, backend], seed: 1, rate: 20, users: 48, jwtSecret });
     const force = ["--force", "--grace-period=0"];
@@ -613,6 +654,7 @@ describe("stack dev", () => {
     expect(verify(evidence)).toEqual([]);
     const acknowledged = requests.filter(({ acknowledgedAt }) => acknowledgedAt !== undefined);
     expect(acknowledged.length).toBeGreaterThan(500);
+    await kubectl(workspace, "delete", "networkpolicy", "load");
     rmSync(dir, { recursive: true });
   });
 

@@ -278,14 +278,20 @@ export async function tryEveryWay(
   const endAnswers = await answerElsewhere(cluster);
   const outsiders = await startStrangers(cluster, access);
   try {
-    const places = [...(await placesOf(cluster, access)), ...more];
+    const [beside] = outsiders.sources;
+    const places = [
+      ...(await placesOf(cluster, access)),
+      // Whatever somebody puts there is isolated, too, of which no other policy knows.
+      { name: `${strangers.beside}:80`, host: beside?.address ?? "", port: 80 },
+      ...more,
+    ];
     const kinds = new Map(
       (await podsIn(access))
         .filter(({ labels }) => labels["app"] !== undefined)
         .map((pod) => [pod.labels["app"] ?? "", pod] as const),
     );
     const inside = [...kinds].map(([app, pod]) => podSource(cluster, app, pod));
-    const own = new Set([...kinds.keys()]);
+    const own = new Set([...kinds.keys(), strangers.beside]);
     const sources = [...inside, ...outsiders.sources];
     const node: Source = { name: "node", address: undefined, inside: (command) => inNamespace(cluster, command) };
     const fromNode = await tryAll(node, places);

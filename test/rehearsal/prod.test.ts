@@ -20,7 +20,9 @@ import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { reportSchema } from "../../commands/doctor/report.ts";
 import { repositoryRoot } from "../../components/content-tag.ts";
+import { lagExporter } from "../../components/lag-exporter.ts";
 import { connect, forward, kubectl, tokenHeader } from "../flow/access.ts";
+import { commonWays, together, tryEveryWay, ways } from "../flow/network.ts";
 import { cluster, hardware } from "../providers/digitalocean/hardware.ts";
 import { call } from "../providers/digitalocean/valkey.ts";
 import { apiVersionsRequest } from "../servers/kafka.ts";
@@ -269,6 +271,29 @@ test("sidecars have loaded the Components, without an error", { timeout: 60_000 
       `${components.stateStore}: state.redis`,
     ]);
   }
+});
+
+test("connections take the ways that the flow needs, and no others", { timeout: 180_000 }, async () => {
+  const port = (engine: string) =>
+    Number(stage.cloud.objects("DatabaseCluster").find(({ inputs }) => inputs["engine"] === engine)?.made["port"]);
+  const managed = Object.entries({ redpanda: 9092, postgres: port("pg"), valkey: port("valkey") });
+  const { backend, notificationService, recurringTaskService, analyticsService } = services;
+  const expected = ways(
+    together(commonWays, {
+      [backend.name]: ["redpanda", "postgres"],
+      [notificationService.name]: ["redpanda", "valkey"],
+      [recurringTaskService.name]: ["redpanda", "valkey", `${backend.name}:50002`],
+      [analyticsService.name]: ["redpanda", "valkey", "postgres"],
+      [lagExporter.name]: ["redpanda"],
+      // Everybody, as by the load balancer.
+      neighbour: [`${backend.name}:${backend.port}`],
+    }),
+  );
+  const more = managed.map(([name, at]) => ({ name, host: cluster.nodeAddress, port: at }));
+  const { found, dead, tried } = await tryEveryWay(cluster, stage.access, { expected, more });
+  expect(dead).toEqual([]);
+  expect(found).toEqual(expected);
+  expect(tried).toBeGreaterThan(10 * found.length);
 });
 
 test("the doctor finds nothing, and then what is broken", { timeout: 180_000 }, async () => {

@@ -44,6 +44,14 @@ test("is made of what dev is made of, but for this", () => {
     "dev   mail > mail-server: event-flow:server:StatefulServer",
     "dev   mail-server > mail-server-service: kubernetes:core/v1:Service",
     "dev   mail-server > mail-server-set: kubernetes:apps/v1:StatefulSet",
+    "dev   network > network-into-maildev: kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    "dev   network > network-into-postgres: kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    "dev   network > network-into-redis: kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    "dev   network > network-into-redpanda: kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    "dev   network > network-to-maildev: kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    "dev   network > network-to-postgres: kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    "dev   network > network-to-push-services: kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    "dev   network > network-to-redis: kubernetes:networking.k8s.io/v1:NetworkPolicy",
     "dev   state-store > state-store-configuration: event-flow:secrets:VersionedSecret",
     "dev   state-store > state-store-password: random:index/randomPassword:RandomPassword",
     "dev   state-store > state-store-server: event-flow:server:StatefulServer",
@@ -72,15 +80,18 @@ test("is made of what dev is made of, but for this", () => {
     "prod  database > database-firewall: digitalocean:index/databaseFirewall:DatabaseFirewall (protected)",
     "prod  database > database-grant: kubernetes:batch/v1:Job",
     "prod  database > database-postgres: digitalocean:index/databaseCluster:DatabaseCluster (protected)",
+    "prod  database > database-to-postgres: kubernetes:networking.k8s.io/v1:NetworkPolicy",
     "prod  database > database-user: digitalocean:index/databaseUser:DatabaseUser (protected)",
     "prod  images > images-analytics-service: docker-build:index:Image",
     "prod  images > images-backend: docker-build:index:Image",
     "prod  images > images-notification-service: docker-build:index:Image",
     "prod  images > images-recurring-task-service: docker-build:index:Image",
+    "prod  network > network-into-backend: kubernetes:networking.k8s.io/v1:NetworkPolicy",
     "prod  notification-service > notification-service-budget: kubernetes:policy/v1:PodDisruptionBudget",
     "prod  recurring-task-service > recurring-task-service-budget: kubernetes:policy/v1:PodDisruptionBudget",
     "prod  state-store > state-store-firewall: digitalocean:index/databaseFirewall:DatabaseFirewall (protected)",
     "prod  state-store > state-store-persistence: digitalocean:index/databaseValkeyConfig:DatabaseValkeyConfig",
+    "prod  state-store > state-store-to-valkey: kubernetes:networking.k8s.io/v1:NetworkPolicy",
     "prod  state-store > state-store-valkey: digitalocean:index/databaseCluster:DatabaseCluster (protected)",
   ]);
 });
@@ -136,6 +147,10 @@ test("what both are made of differs in this", () => {
     monitoring-lag-deployment.spec.template.spec.containers.0.env.3: – → {"name":"SASL_USERNAME","valueFrom":{"secretKeyRef":{"key":"username","name":"redpanda-credentials"}}}
     monitoring-lag-deployment.spec.template.spec.containers.0.env.4: – → {"name":"SASL_PASSWORD","valueFrom":{"secretKeyRef":{"key":"password","name":"redpanda-credentials"}}}
     monitoring-lag-deployment.spec.template.spec.containers.0.env.5: – → {"name":"SASL_MECHANISM","value":"SCRAM-SHA-256"}
+    network-to-redpanda.spec.egress.0.to.0.ipBlock: – → {"cidr":"0.0.0.0/0","except":["169.254.0.0/16"]}
+    network-to-redpanda.spec.egress.0.to.0.podSelector: {"matchExpressions":[{"key":"app","operator":"In","values":["redpanda"]}]} → –
+    network-to-redpanda.spec.egress.0.to.1: – → {"ipBlock":{"cidr":"::/0","except":["fe80::/10","fd00:ec2::/32"]}}
+    network-to-redpanda.spec.podSelector.matchExpressions.0.values.5: – → "redpanda-check"
     notification-service-deployment.spec.replicas: 1 → 2
     notification-service-deployment.spec.template.spec.containers.0.env.4.value: "on" → "off"
     notification-service-deployment.spec.template.spec.containers.0.env.5: {"name":"VAPID_SUBJECT","value":"mailto:event-flow@example.com"} → –

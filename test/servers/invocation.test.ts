@@ -135,9 +135,7 @@ test("who isn't a sidecar can't speak to one: neither in plain nor by TLS withou
   const plain = connectByHttp2(`http://127.0.0.1:${internalPort}`);
   const spoken = { settings: false };
   plain.once("remoteSettings", () => (spoken.settings = true)).on("error", () => undefined);
-  await once(plain, "close", { signal: AbortSignal.timeout(30_000) }).finally(() => {
-    plain.destroy();
-  });
+  await waitFor("the connection to be closed", 30, () => Promise.resolve(plain.destroyed ? true : undefined));
   expect(spoken.settings).toBe(false);
 
   const socket = connectByTls({

@@ -4,8 +4,10 @@ import { serviceKeys, services } from "@event-flow/events";
 import { execa } from "execa";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
+import { dockerfile, repositoryRoot } from "../../components/content-tag.ts";
 import { serviceUser } from "../../components/pod-security.ts";
 import { say } from "../tools/progress.ts";
+import { nodeVersion } from "../tools/root-filesystems.ts";
 import { imageBudget, serviceImage } from "./images.ts";
 import { type ImageRoot, unpackImage } from "./image-root.ts";
 
@@ -24,6 +26,13 @@ function installed({ dir, entries }: ImageRoot): string[] {
     .map(({ path }) => packageSchema.parse(JSON.parse(readFileSync(join(dir, path), "utf8"))))
     .map(({ name, version }) => `${name}@${version}`);
 }
+
+test("the base is the Node that all else runs, by its digest", () => {
+  const [, base] = /^ARG NODE_IMAGE=(.*)$/m.exec(readFileSync(join(repositoryRoot, dockerfile), "utf8")) ?? [];
+  const [name, digest] = base?.split("@") ?? [];
+  expect(name).toBe(`node:${nodeVersion}-trixie-slim`);
+  expect(digest).toMatch(/^sha256:[0-9a-f]{64}$/);
+});
 
 const sizes: string[] = [];
 afterAll(() => {

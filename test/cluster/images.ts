@@ -222,7 +222,7 @@ export interface ImageArchive {
 }
 
 /** A name as containerd has it: in full, and by the digest alone where there is one. */
-function inFull(image: string): string {
+export function inFull(image: string): string {
   const [name = "", digest] = image.split("@");
   const [host = "", ...path] = name.split("/");
   const isHost = path.length > 0 && /[.:]|^localhost$/.test(host);

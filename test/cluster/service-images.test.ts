@@ -8,7 +8,7 @@ import { dockerfile, repositoryRoot } from "../../components/content-tag.ts";
 import { serviceUser } from "../../components/pod-security.ts";
 import { say } from "../tools/progress.ts";
 import { nodeVersion } from "../tools/root-filesystems.ts";
-import { imageBudget, serviceImage } from "./images.ts";
+import { imageBudget, inFull, serviceImage } from "./images.ts";
 import { type ImageRoot, unpackImage } from "./image-root.ts";
 
 const sbomSchema = z.object({
@@ -32,6 +32,16 @@ test("the base is the Node that all else runs, by its digest", () => {
   const [name, digest] = base?.split("@") ?? [];
   expect(name).toBe(`node:${nodeVersion}-trixie-slim`);
   expect(digest).toMatch(/^sha256:[0-9a-f]{64}$/);
+});
+
+test.each([
+  ["postgres:17.6-trixie", "docker.io/library/postgres:17.6-trixie"],
+  ["postgres:17.6-trixie@sha256:01", "docker.io/library/postgres@sha256:01"],
+  ["apache/kafka:4.3.1@sha256:01", "docker.io/apache/kafka@sha256:01"],
+  ["docker.redpanda.com/redpandadata/redpanda:v25", "docker.redpanda.com/redpandadata/redpanda:v25"],
+  ["localhost:5000/backend@sha256:01", "localhost:5000/backend@sha256:01"],
+])("%s is found as %s", (image, name) => {
+  expect(inFull(image)).toBe(name);
 });
 
 const sizes: string[] = [];

@@ -183,7 +183,7 @@ describe("Dapr", () => {
       "dapr-crd-subscriptions.dapr.io",
       "dapr-namespace",
     ]);
-    expect(dev.resource("dapr-namespace").inputs["metadata"]).toEqual({ name: "dapr-system" });
+    expect(dev.resource("dapr-namespace").inputs["metadata"]).toMatchObject({ name: "dapr-system" });
   });
 
   test("has the conversion webhook of its CRDs where the control plane is", () => {

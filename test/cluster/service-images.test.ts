@@ -105,7 +105,8 @@ describe.each(serviceKeys.map((key) => ({ key, name: services[key].name })))("th
     const { all } = await execa(
       "chroot",
       [`--userspec=${User}`, image.dir, "/usr/local/bin/node", join(WorkingDir, "src", "server.ts"), "--load-only"],
-      { env: { ...env, NODE_DEBUG_NATIVE: "COMPILE_CACHE" }, extendEnv: false, all: true },
+      // The path is for finding `chroot`.
+      { env: { ...env, PATH: process.env["PATH"], NODE_DEBUG_NATIVE: "COMPILE_CACHE" }, extendEnv: false, all: true },
     );
     expect(all).toMatch(/transpile cache for StrippedTypeScript \S+\/src\/server\.ts\.\.\.success/);
     expect(all).not.toContain("no transpile cache");

@@ -4,6 +4,7 @@ import { readdir, readFile } from "node:fs/promises";
 import path from "node:path";
 import { parseAllDocuments } from "yaml";
 import { z } from "zod";
+import { restrictedNamespace } from "./pod-security.ts";
 import type { DaprChart } from "./settings.ts";
 import { daprChartRepository, daprNamespace, daprVersion } from "./versions.ts";
 
@@ -106,7 +107,8 @@ export class DaprControlPlane extends pulumi.ComponentResource {
 
     const namespace = new k8s.core.v1.Namespace(
       `${name}-namespace`,
-      { metadata: { name: daprNamespace } },
+      // The chart's pods keep to it, too.
+      { metadata: { name: daprNamespace, labels: restrictedNamespace } },
       { parent: this },
     );
 

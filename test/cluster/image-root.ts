@@ -70,5 +70,8 @@ export async function unpackImage(archive: string): Promise<ImageRoot> {
       bytes: entry.isFile() ? size : 0,
     };
   });
-  return { dir, entries, config, bytes, remove: () => rmSync(parent, { recursive: true }) };
+  const remove = () => {
+    rmSync(parent, { recursive: true });
+  };
+  return { dir, entries, config, bytes, remove };
 }

@@ -24,6 +24,9 @@ import { ControlGroup } from "./processes.ts";
 export const pauseImage = "localhost/event-flow/pause:1";
 export const coreDnsImage = `registry.k8s.io/coredns/coredns:v${tools.versions.coredns}`;
 
+/** An image's name and tag, without the digest that pins it: a stand-in has another, and is made by its tag. */
+const tagOf = (image: string) => image.split("@")[0] ?? "";
+
 /** The base that the services' Dockerfile names. */
 const nodeImage = `node:${nodeVersion}-trixie-slim`;
 
@@ -65,13 +68,13 @@ const serverImages: readonly {
   readonly image: string;
   readonly args?: Readonly<Record<string, string>>;
 }[] = [
-  { folder: "postgres", image: official.postgres },
-  { folder: "valkey", image: official.valkey },
-  { folder: "kafka", image: official.kafka },
+  { folder: "postgres", image: tagOf(official.postgres) },
+  { folder: "valkey", image: tagOf(official.valkey) },
+  { folder: "kafka", image: tagOf(official.kafka) },
   {
     folder: "maildev",
-    image: official.maildev,
-    args: { NODE_IMAGE: nodeImage, MAILDEV_VERSION: official.maildev.split(":").at(-1) ?? "" },
+    image: tagOf(official.maildev),
+    args: { NODE_IMAGE: nodeImage, MAILDEV_VERSION: tagOf(official.maildev).split(":").at(-1) ?? "" },
   },
 ];
 
@@ -158,7 +161,7 @@ function standInImages(): Artifact {
     name: "images",
     version: "1",
     coldSeconds: 60,
-    recipe: [...inputs.map(artifactDir), ...names, ...folderContents(sources)],
+    recipe: [...inputs.map(artifactDir), ...names, ...Object.values(official), ...folderContents(sources)],
     build: (dir, log) =>
       withDocker(async (docker) => {
         await importRoot(servers, serversImage, log);
@@ -200,6 +203,7 @@ function serviceArtifact(service: ServiceKey, tag: string, image: string): Artif
         await importNode(log);
         await docker(
           ...["build", "--network=host", "--build-arg", `SERVICE=${services[service].name}`],
+          ...["--build-arg", `NODE_IMAGE=${nodeImage}`],
           ...["--file", join(repositoryRoot, dockerfile), "--tag", image, repositoryRoot],
         );
         await docker("save", "--output", join(dir, "images.tar"), image);
@@ -213,6 +217,17 @@ export interface ImageArchive {
   readonly path: string;
   /** Tells this archive's content from any other's. */
   readonly id: string;
+  /** Names by which pods ask for images of it, besides those that it has: what is pinned, by its digest alone. */
+  readonly pinned?: readonly { readonly name: string; readonly as: string }[];
+}
+
+/** A name as containerd has it: in full, and by the digest alone where there is one. */
+export function inFull(image: string): string {
+  const [name = "", digest] = image.split("@");
+  const [host = "", ...path] = name.split("/");
+  const isHost = path.length > 0 && /[.:]|^localhost$/.test(host);
+  const full = isHost ? name : `docker.io/${path.length === 0 ? "library/" : ""}${name}`;
+  return digest === undefined ? full : `${full.replace(/:[^:/]+$/, "")}@${digest}`;
 }
 
 async function archive(artifact: Artifact): Promise<ImageArchive> {
@@ -225,8 +240,11 @@ async function archive(artifact: Artifact): Promise<ImageArchive> {
 }
 
 /** Builds what isn't built of the images of the cluster itself. */
-export function clusterImages(): Promise<ImageArchive> {
-  return archive(standInImages());
+export async function clusterImages(): Promise<ImageArchive> {
+  const pinned = Object.values(official)
+    .filter((image) => image.includes("@") && serverImages.some((made) => made.image === tagOf(image)))
+    .map((image) => ({ name: inFull(tagOf(image)), as: inFull(image) }));
+  return { ...(await archive(standInImages())), pinned };
 }
 
 /** An image by what it is called, and the archive that has it. */

@@ -4,9 +4,11 @@ import { serviceKeys, services } from "@event-flow/events";
 import { execa } from "execa";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
+import { dockerfile, repositoryRoot } from "../../components/content-tag.ts";
 import { serviceUser } from "../../components/pod-security.ts";
 import { say } from "../tools/progress.ts";
-import { imageBudget, serviceImage } from "./images.ts";
+import { nodeVersion } from "../tools/root-filesystems.ts";
+import { imageBudget, inFull, serviceImage } from "./images.ts";
 import { type ImageRoot, unpackImage } from "./image-root.ts";
 
 const sbomSchema = z.object({
@@ -24,6 +26,23 @@ function installed({ dir, entries }: ImageRoot): string[] {
     .map(({ path }) => packageSchema.parse(JSON.parse(readFileSync(join(dir, path), "utf8"))))
     .map(({ name, version }) => `${name}@${version}`);
 }
+
+test("the base is the Node that all else runs, by its digest", () => {
+  const [, base] = /^ARG NODE_IMAGE=(.*)$/m.exec(readFileSync(join(repositoryRoot, dockerfile), "utf8")) ?? [];
+  const [name, digest] = base?.split("@") ?? [];
+  expect(name).toBe(`node:${nodeVersion}-trixie-slim`);
+  expect(digest).toMatch(/^sha256:[0-9a-f]{64}$/);
+});
+
+test.each([
+  ["postgres:17.6-trixie", "docker.io/library/postgres:17.6-trixie"],
+  ["postgres:17.6-trixie@sha256:01", "docker.io/library/postgres@sha256:01"],
+  ["apache/kafka:4.3.1@sha256:01", "docker.io/apache/kafka@sha256:01"],
+  ["docker.redpanda.com/redpandadata/redpanda:v25", "docker.redpanda.com/redpandadata/redpanda:v25"],
+  ["localhost:5000/backend@sha256:01", "localhost:5000/backend@sha256:01"],
+])("%s is found as %s", (image, name) => {
+  expect(inFull(image)).toBe(name);
+});
 
 const sizes: string[] = [];
 afterAll(() => {
@@ -86,7 +105,8 @@ describe.each(serviceKeys.map((key) => ({ key, name: services[key].name })))("th
     const { all } = await execa(
       "chroot",
       [`--userspec=${User}`, image.dir, "/usr/local/bin/node", join(WorkingDir, "src", "server.ts"), "--load-only"],
-      { env: { ...env, NODE_DEBUG_NATIVE: "COMPILE_CACHE" }, extendEnv: false, all: true },
+      // The path is for finding `chroot`.
+      { env: { ...env, PATH: process.env["PATH"], NODE_DEBUG_NATIVE: "COMPILE_CACHE" }, extendEnv: false, all: true },
     );
     expect(all).toMatch(/transpile cache for StrippedTypeScript \S+\/src\/server\.ts\.\.\.success/);
     expect(all).not.toContain("no transpile cache");

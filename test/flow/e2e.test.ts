@@ -33,6 +33,7 @@ import { alertName, findNothing } from "../servers/prometheus.ts";
 import { say, seconds, waitFor } from "../tools/progress.ts";
 import { capture } from "../tools/run.ts";
 import { apply, type Client, connect, eventLog, forward, jwtSecretOf, kubectl, tokenHeader } from "./access.ts";
+import { freedomsOf, runningContainers } from "./confinement.ts";
 import { clusterEvidence } from "./evidence.ts";
 import { commonWays, together, tryEveryWay, ways } from "./network.ts";
 import { type ClusterPrometheus, startHurriedPrometheus, startPrometheus } from "./prometheus.ts";
@@ -270,6 +271,39 @@ describe("stack dev", () => {
       const { exitCode, output } = await pulumi(["up", "--stack", "dev", "--yes", "--skip-preview"]);
       expect(exitCode, output).toBe(0);
     });
+  });
+
+  test("confines every container, sidecars included, as the kernel says", async () => {
+    const containers = await runningContainers(workspace, cluster.id);
+    const sidecars = Object.values(services).map(({ name }) => `${name} daprd`);
+    const others = ["kafka", "lag-exporter", "maildev", "postgres", "redis"].map((name) => `${name} ${name}`);
+    const apps = Object.values(services).map(({ name }) => `${name} ${name}`);
+    const found = containers.map(({ pod, container }) => `${pod.replace(/-(\d+|[0-9a-f]+-\w{5})$/, "")} ${container}`);
+    expect(found.sort()).toEqual([...apps, ...sidecars, ...others].sort());
+    for (const { pod, container, processes } of containers) {
+      expect(processes, `processes of ${container} in ${pod}`).not.toEqual([]);
+      for (const pid of processes) expect(freedomsOf(pid), `${container} in ${pod}`).toEqual([]);
+    }
+  });
+
+  test("lets nothing write to a root file system", async () => {
+    for (const pod of ["kafka-0", "postgres-0", "redis-0", "maildev-0"]) {
+      await expect(kubectl(workspace, "exec", pod, "--", "touch", "/x"), pod).rejects.toThrow("Read-only file system");
+    }
+    for (const { name } of Object.values(services)) {
+      await expect(inService(name, `fs.writeFileSync("/app/x", "")`), name).rejects.toThrow("EROFS");
+    }
+  });
+
+  test.each([
+    ["is privileged", { containers: [{ name: "x", image: "x", securityContext: { privileged: true } }] }],
+    ["mounts a folder of the node", { volumes: [{ name: "node", hostPath: { path: "/" } }] }],
+    ["shares the node's network", { hostNetwork: true }],
+    ["may be root", {}],
+  ])("has its namespace refuse a pod that %s", async (_, spec) => {
+    const overrides = JSON.stringify({ apiVersion: "v1", spec });
+    const run = kubectl(workspace, "run", "intruder", "--image=x", "--dry-run=server", `--overrides=${overrides}`);
+    await expect(run).rejects.toThrow('violates PodSecurity "restricted:v1.34"');
   });
 
   test("lets a Prometheus of the cluster take its configuration", async () => {

@@ -44,9 +44,11 @@ describe.each([
     expect(found.flatMap(offencesOf)).toEqual([]);
   });
 
-  test("has its namespace refuse every other", async () => {
+  test("has its namespace refuse every other, as Dapr's does", async () => {
     const { resource } = await program();
-    expect(resource("cluster-namespace").inputs["metadata"]).toMatchObject({ labels: restricted });
+    for (const namespace of ["cluster-namespace", "dapr-namespace"]) {
+      expect(resource(namespace).inputs["metadata"]).toMatchObject({ labels: restricted });
+    }
   });
 
   test("has sidecars restricted by the injector", async () => {

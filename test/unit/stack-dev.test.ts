@@ -263,7 +263,7 @@ describe("Dapr", () => {
       "dapr-crd-subscriptions.dapr.io",
       "dapr-namespace",
     ]);
-    expect(dev.resource("dapr-namespace").inputs["metadata"]).toEqual({ name: "dapr-system" });
+    expect(dev.resource("dapr-namespace").inputs["metadata"]).toMatchObject({ name: "dapr-system" });
   });
 
   test("has the conversion webhook of its CRDs where the control plane is", () => {
@@ -622,7 +622,7 @@ describe("servers in the cluster", () => {
   test("PostgreSQL, with a user and a database of the backend's own", () => {
     expect(server("database").container).toEqual({
       name: "postgres",
-      image: "postgres:17.6-trixie",
+      image: expect.stringMatching(/^postgres:17\.6-trixie@sha256:[0-9a-f]{64}$/) as unknown,
       env: [
         { name: "POSTGRES_DB", value: "todo" },
         { name: "POSTGRES_USER", value: "todo" },
@@ -662,7 +662,7 @@ describe("servers in the cluster", () => {
     const { template } = inputs["spec"] as Workload;
     expect(template.metadata.annotations).toEqual({ "event-flow/revision": revision });
     expect(template.spec.containers[0]).toMatchObject({
-      image: "postgres:17.6-trixie",
+      image: expect.stringMatching(/^postgres:17\.6-trixie@sha256:[0-9a-f]{64}$/) as unknown,
       env: [
         { name: "PGHOST", value: "postgres" },
         { name: "PGDATABASE", value: "todo" },
@@ -933,7 +933,7 @@ describe("with other settings", () => {
     const spec = kafka.resource("broker-server-set").inputs["spec"] as Workload;
     expect(spec.template.spec.containers[0]).toEqual({
       name: "kafka",
-      image: "apache/kafka:4.3.1",
+      image: expect.stringMatching(/^apache\/kafka:4\.3\.1@sha256:[0-9a-f]{64}$/) as unknown,
       env: [
         { name: "KAFKA_NODE_ID", value: "1" },
         { name: "KAFKA_PROCESS_ROLES", value: "broker,controller" },

@@ -278,7 +278,7 @@ describe("stack dev", () => {
     const sidecars = Object.values(services).map(({ name }) => `${name} daprd`);
     const others = ["kafka", "lag-exporter", "maildev", "postgres", "redis"].map((name) => `${name} ${name}`);
     const apps = Object.values(services).map(({ name }) => `${name} ${name}`);
-    const found = containers.map(({ pod, container }) => `${pod.replace(/-(\d+|[0-9a-f]+-\w{5})$/, "")} ${container}`);
+    const found = containers.map(({ pod, container }) => `${pod.replace(/-(\d+|[^-]+-[^-]{5})$/, "")} ${container}`);
     expect(found.sort()).toEqual([...apps, ...sidecars, ...others].sort());
     for (const { pod, container, processes } of containers) {
       expect(processes, `processes of ${container} in ${pod}`).not.toEqual([]);

@@ -45,7 +45,7 @@ export function isTooDeep(value: unknown): boolean {
 
 /** What was given up, with the cause. What is too large is cut. */
 export function deadLetterOf({ id, topic, key }: Origin, cause: string, event: unknown): DeadLetter {
-  const text = typeof event === "string" ? event : JSON.stringify(event);
+  const text = typeof event === "string" ? event : JSON.stringify(event ?? null);
   const isLarge = text.length > longestKept;
   return {
     ...{ id, topic, key },

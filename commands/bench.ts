@@ -1,14 +1,15 @@
 import { randomInt } from "node:crypto";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { writeReport } from "../bench/report.ts";
 import { runBench } from "../bench/run.ts";
 import { repositoryRoot } from "../components/content-tag.ts";
 import { print } from "../test/tools/progress.ts";
-import { main } from "./process.ts";
+import { main, readArguments } from "./process.ts";
+
+const usage = "usage: bench.ts [--quick] [--profile] [--seed <n>] [--output <folder>]";
 
 await main(async () => {
-  const { values } = parseArgs({
+  const { values } = readArguments(usage, {
     options: {
       /** Measures a little of everything, in about two minutes: to try the bench itself. */
       quick: { type: "boolean", default: false },

@@ -7,18 +7,18 @@ import { randomInt } from "node:crypto";
 import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
+import { printable } from "../components/text.ts";
 import { explain, report, table } from "../test/chaos/report.ts";
 import { runChaos } from "../test/chaos/run.ts";
 import { daprd, toxiproxy } from "../test/tools/go-tools.ts";
 import { buildTools } from "../test/tools/index.ts";
 import { print, say } from "../test/tools/progress.ts";
 import { servers } from "../test/tools/root-filesystems.ts";
-import { CommandFailed, main } from "./process.ts";
+import { CommandFailed, main, readArguments } from "./process.ts";
 
 const usage = 'usage: chaos.ts [--seed <n>] [--kills <n>] [--minutes <n>] [--only "<fault>" | storm] [--report <file>]';
 
-const { values } = parseArgs({
+const { values } = readArguments(usage, {
   options: {
     seed: { type: "string", default: String(randomInt(2 ** 31)) },
     kills: { type: "string", default: "500" },
@@ -28,15 +28,19 @@ const { values } = parseArgs({
   },
 });
 
-function count(name: "seed" | "kills" | "minutes"): number {
-  if (!/^\d{1,10}$/.test(values[name]))
-    throw new Error(`--${name} is ${values[name]}; it must be a whole number\n${usage}`);
-  return Number(values[name]);
+/** As long as a timer can be set. */
+const mostMinutes = 71_000;
+
+function count(name: "seed" | "kills" | "minutes", most = 2 ** 32): number {
+  const text = values[name];
+  if (!/^\d{1,10}$/.test(text) || Number(text) > most)
+    throw new Error(`--${name} is "${printable(text)}"; it must be a whole number of at most ${most}\n${usage}`);
+  return Number(text);
 }
 
 await main(async () => {
-  const seed = count("seed");
-  const end = AbortSignal.timeout(count("minutes") * 60_000);
+  const [seed, kills, minutes] = [count("seed"), count("kills"), count("minutes", mostMinutes)];
+  const end = AbortSignal.timeout(minutes * 60_000);
   const interrupted = new AbortController();
   process.once("SIGINT", () => {
     say("  … no more faults: what was done so far is verified");
@@ -47,7 +51,7 @@ await main(async () => {
   print(`seed ${seed}, logs in ${logs}`);
   const outcome = await runChaos({
     ...{ seed, logs, only: values.only },
-    ...{ alone: 2, pairs: 10, kills: count("kills"), stormPauseMs: [1_000, 2_000] },
+    ...{ alone: 2, pairs: 10, kills, stormPauseMs: [1_000, 2_000] },
     ...{ rate: 40, users: 20, holdSeconds: 20 },
     signal: AbortSignal.any([end, interrupted.signal]),
   });

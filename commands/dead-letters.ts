@@ -9,7 +9,6 @@
  * the tokens in the stack's secrets, in the stack that is up here, or in another one by --context and --namespace; or at --dapr <url>
  * and --publisher <url>, with tokens in DAPR_API_TOKEN and PUBLISHER_API_TOKEN if they need them.
  */
-import { parseArgs } from "node:util";
 import {
   components,
   deadLetterKeys,
@@ -22,9 +21,10 @@ import {
   daprHttpPort,
   daprTokenHeader,
 } from "@event-flow/events";
+import { printable } from "../components/text.ts";
 import { forward, type Forward, tokenHeader } from "../test/flow/access.ts";
 import { print } from "../test/tools/progress.ts";
-import { main } from "./process.ts";
+import { main, readArguments } from "./process.ts";
 import { openWorkspace } from "./workspace.ts";
 
 const names = subscribers.map(({ name }) => name);
@@ -32,7 +32,7 @@ const usage =
   "usage: dead-letters.ts list | (replay | discard) (<id>… | --all) " +
   `(--service ${names.join(" | ")} [--context … --namespace …] | --dapr <url> [--publisher <url>])`;
 
-const { values, positionals } = parseArgs({
+const { values, positionals } = readArguments(usage, {
   allowPositionals: true,
   options: {
     all: { type: "boolean", default: false },
@@ -89,13 +89,15 @@ async function remove(call: Call, id: string): Promise<void> {
 }
 
 /** Publishes a message to its topic again, as it was. */
-async function replay(call: Call, { topic, key, event }: DeadLetter): Promise<void> {
+async function replay(call: Call, { id, topic, key, event, cut }: DeadLetter): Promise<void> {
+  if (cut === true)
+    throw new Error(`${printable(id, 400)} was too large to be kept: what is left of it can only be discarded`);
   const isObject = typeof event === "object" && event !== null;
   const query = new URLSearchParams({
     ...(key !== null && { "metadata.partitionKey": key }),
     ...(!isObject && { "metadata.rawPayload": "true" }),
   }).toString();
-  await call("POST", `publish/${components.pubsub}/${topic}?${query}`, {
+  await call("POST", `publish/${components.pubsub}/${encodeURIComponent(topic)}?${query}`, {
     type: isObject ? "application/cloudevents+json" : "text/plain",
     text: typeof event === "string" ? event : JSON.stringify(event),
   });
@@ -105,7 +107,8 @@ async function run({ call, publish }: Sidecars): Promise<void> {
   const { list } = await readList(call);
   if (verb === "list") {
     for (const { id, event_id, failed_at, cause } of list) {
-      print(`${id}\n  event ${event_id ?? "without id"}, given up on ${failed_at}\n  ${cause}`);
+      const event = event_id === null ? "without id" : printable(event_id);
+      print(`${printable(id, 400)}\n  event ${event}, given up on ${failed_at}\n  ${printable(cause, 2_000)}`);
     }
     print(list.length === 1 ? "1 dead letter" : `${list.length} dead letters`);
     return;
@@ -113,14 +116,14 @@ async function run({ call, publish }: Sidecars): Promise<void> {
   // The oldest first, as they came.
   const chosen = values.all ? list.map(({ id }) => id).reverse() : ids;
   for (const id of chosen) {
-    if (!list.some((letter) => letter.id === id)) throw new Error(`There is no dead letter ${id}`);
+    if (!list.some((letter) => letter.id === id)) throw new Error(`There is no dead letter ${printable(id, 400)}`);
     if (verb === "replay") {
       const key = encodeURIComponent(deadLetterKeys.letter(id));
       const response = await call("GET", `state/${components.stateStore}/${key}?consistency=strong`);
       await replay(publish, deadLetterSchema.parse(await response.json()));
     }
     await remove(call, id);
-    print(`${verb === "replay" ? "replayed" : "discarded"} ${id}`);
+    print(`${verb === "replay" ? "replayed" : "discarded"} ${printable(id, 400)}`);
   }
 }
 
@@ -168,7 +171,7 @@ async function open({ context, namespace }: { context: string | undefined; names
 
 await main(async () => {
   const known = verb === "list" ? ids.length === 0 : verb === "replay" || verb === "discard";
-  const isSomeones = values.dapr !== undefined || names.includes(values.service);
+  const isSomeones = /^https?:/.test(values.dapr ?? "") || names.includes(values.service);
   if (!known || !isSomeones || (verb !== "list" && values.all === ids.length > 0)) throw new Error(usage);
   const sidecars =
     values.dapr === undefined

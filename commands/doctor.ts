@@ -2,7 +2,7 @@
  * Looks for what is wrong with a stack, and says how to mend it. It changes nothing: all it sends is one message to a topic
  * that nobody reads.
  */
-import { parseArgs, styleText } from "node:util";
+import { styleText } from "node:util";
 import { repositoryRoot } from "../components/content-tag.ts";
 import { capture } from "../test/tools/run.ts";
 import { print, say } from "../test/tools/progress.ts";
@@ -11,6 +11,7 @@ import { checks } from "./doctor/checks/index.ts";
 import { exitCodes, render, type Report, type Verdict, worst } from "./doctor/report.ts";
 import { outputsSchema } from "./doctor/stack.ts";
 import { ClusterSystem, type Way } from "./doctor/system.ts";
+import { readArguments } from "./process.ts";
 import { inherited, visitWorkspace } from "./workspace.ts";
 
 const usage = `usage: doctor.ts [--stack dev | prod] [--context <context> --namespace <namespace>] [--json]
@@ -72,15 +73,19 @@ async function diagnose(system: ClusterSystem): Promise<Report> {
 const colours: Record<Verdict, "green" | "red" | "yellow"> = { sound: "green", found: "red", unknown: "yellow" };
 
 async function run(): Promise<number> {
-  const { values } = parseArgs({
-    options: {
-      stack: { type: "string", default: "dev" },
-      context: { type: "string" },
-      namespace: { type: "string" },
-      json: { type: "boolean", default: false },
-      help: { type: "boolean", default: false },
+  const { values } = readArguments(
+    usage,
+    {
+      options: {
+        stack: { type: "string", default: "dev" },
+        context: { type: "string" },
+        namespace: { type: "string" },
+        json: { type: "boolean", default: false },
+        help: { type: "boolean", default: false },
+      },
     },
-  });
+    exitCodes.unknown,
+  );
   const { stack, context, namespace, json, help } = values;
   if (help) {
     print(usage);

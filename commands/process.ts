@@ -1,4 +1,6 @@
+import { parseArgs, type ParseArgsConfig } from "node:util";
 import { execa } from "execa";
+import { printable } from "../components/text.ts";
 
 /** A command that ended in failure and has said itself what was wrong. */
 export class CommandFailed extends Error {
@@ -23,6 +25,20 @@ export async function runShown(
     ...(options.env === undefined ? {} : { env: options.env, extendEnv: false }),
   });
   if (result.failed) throw new CommandFailed([command, ...args].join(" "), result.exitCode ?? 1);
+}
+
+/** Reads the command line. What can't be understood is said in one line, with the usage, and ends the process. */
+export function readArguments<T extends ParseArgsConfig>(
+  usage: string,
+  config: T,
+  exitCode = 1,
+): ReturnType<typeof parseArgs<T>> {
+  try {
+    return parseArgs(config);
+  } catch (error) {
+    process.stderr.write(`${printable(error instanceof Error ? error.message : String(error))}\n${usage}\n`);
+    process.exit(exitCode);
+  }
 }
 
 /** Runs a `make` command's work; a failure is said in one text, without a stack trace, and ends in an exit code that isn't 0. */

@@ -92,7 +92,7 @@ const stages = {
 const which = process.argv[2] ?? "";
 
 await main(async () => {
-  if (!(which in stages)) throw new Error(`usage: test.ts ${Object.keys(stages).join("|")}`);
+  if (!Object.hasOwn(stages, which)) throw new Error(`usage: test.ts ${Object.keys(stages).join("|")}`);
   // First, so that what takes long on a new machine isn't counted as a test's own time, and takes no core from the others.
   await buildTools();
   await buildTools([otelCollector, toxiproxy, kubeconform, kubeScore]);

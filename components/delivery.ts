@@ -9,6 +9,22 @@ import { components, services } from "@event-flow/events";
  */
 export const preStopSeconds = 5;
 
+/** What Dapr's Kafka client itself tells in headers of where a message is, and passes on with a dead letter. */
+const placeHeaders = ["__topic", "__partition", "__offset", "__key"];
+
+/**
+ * A regular expression that matches the beginning of each text but of these words, none of which begins another. Those of Go have
+ * no way to say "not".
+ */
+function anyBut(words: readonly string[]): string {
+  const tails = Map.groupBy(words, (word) => word.slice(0, 1));
+  if (tails.has("")) return String.raw`[\s\S]`;
+  const alternatives = [...tails].map(
+    ([letter, found]) => `${letter}(?:${anyBut(found.map((word) => word.slice(1)))})`,
+  );
+  return [String.raw`\z`, `[^${[...tails.keys()].join("")}]`, ...alternatives].join("|");
+}
+
 /** Metadata of `pubsub.kafka` that decides when and how often an event is delivered. */
 export const kafkaDelivery = [
   // The default, `newest`, misses what was published before a service first subscribed.
@@ -21,6 +37,10 @@ export const kafkaDelivery = [
   // is and is tried again, without end: each second instead of each five.
   { name: "consumeRetryEnabled", value: "true" },
   { name: "backOffDuration", value: "1s" },
+  // A message's own headers would be headers of the sidecar's call: one whose name is none of HTTP's could never be delivered, and
+  // hold its partition up for ever, and others would take the place of the call's. The key, which may be anything, is escaped.
+  { name: "excludeHeaderMetaRegex", value: `^(?:${anyBut(placeHeaders)})` },
+  { name: "escapeHeaders", value: "true" },
   // No bulk subscription: a batch that isn't full waits for its time to be up, which costs more than it saves here, where each
   // event changes a document of its own.
 ] as const;

@@ -63,7 +63,7 @@ export function refusalOfContext(kubeconfig: Kubeconfig, context: string): strin
   const is = `is "${printable(context)}"`;
   if (!kubeconfig.contexts.has(context)) {
     const names = [...kubeconfig.contexts.keys()];
-    const shown = names.slice(0, shownContexts).map(printable);
+    const shown = names.slice(0, shownContexts).map((each) => printable(each));
     const more = names.length > shown.length ? ` and ${names.length - shown.length} more` : "";
     return `${is}, a context that the kubeconfig does not have. It has: ${shown.join(", ") || "none"}${more}.`;
   }

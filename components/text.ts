@@ -10,8 +10,8 @@ const shownLength = 200;
  * A text from elsewhere as it may stand in a terminal or a log: control characters and what changes the direction of writing
  * are shown by their codes, and what is too long is cut. Letters are left, of whatever script.
  */
-export function printable(text: string): string {
-  return cut(text).replace(/[^\P{C}]|[\u2028\u2029]/gu, escapeCharacter);
+export function printable(text: string, longest = shownLength): string {
+  return cut(text, longest).replace(/[^\P{C}]|[\u2028\u2029]/gu, escapeCharacter);
 }
 
 /** The same of a word that is compared with others: a letter that only looks like one of ASCII is shown by its code, too. */
@@ -19,8 +19,8 @@ export function printableWord(text: string): string {
   return cut(text).replace(/[^ -~]/gu, escapeCharacter);
 }
 
-function cut(text: string): string {
-  return text.length <= shownLength ? text : `${text.slice(0, shownLength)}… (${text.length} characters)`;
+function cut(text: string, longest = shownLength): string {
+  return text.length <= longest ? text : `${text.slice(0, longest)}… (${text.length} characters)`;
 }
 
 function escapeCharacter(character: string): string {

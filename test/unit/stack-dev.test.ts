@@ -314,6 +314,8 @@ describe("Components", () => {
           { name: "heartbeatInterval", value: "2s" },
           { name: "consumeRetryEnabled", value: "true" },
           { name: "backOffDuration", value: "1s" },
+          { name: "excludeHeaderMetaRegex", value: expect.stringMatching(/^\^\(\?:/) as string },
+          { name: "escapeHeaders", value: "true" },
           {
             name: "publishingScopes",
             value: [

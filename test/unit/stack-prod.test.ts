@@ -156,10 +156,10 @@ test("what both are made of differs in this", () => {
     notification-service-deployment.spec.template.spec.containers.0.env.5: {"name":"VAPID_SUBJECT","value":"mailto:event-flow@example.com"} → –
     notification-service-deployment.spec.template.spec.topologySpreadConstraints: – → [{"labelSelector":{"matchLabels":{"app":"notification-service"}},"matchLabelKeys":["pod-template-hash"],"maxSkew":1,"topologyKey":"kubernetes.io/hostname","whenUnsatisfiable":"ScheduleAnyway"}]
     pubsub-manifest.spec.metadata.0.value: "redpanda:9092" → "seed-1.example.com:9092,seed-2.example.com:9092"
-    pubsub-manifest.spec.metadata.11.value: "none" → "password"
-    pubsub-manifest.spec.metadata.12: – → {"name":"saslUsername","secretKeyRef":{"key":"username","name":"redpanda-credentials"}}
-    pubsub-manifest.spec.metadata.13: – → {"name":"saslPassword","secretKeyRef":{"key":"password","name":"redpanda-credentials"}}
-    pubsub-manifest.spec.metadata.14: – → {"name":"saslMechanism","value":"SHA-256"}
+    pubsub-manifest.spec.metadata.13.value: "none" → "password"
+    pubsub-manifest.spec.metadata.14: – → {"name":"saslUsername","secretKeyRef":{"key":"username","name":"redpanda-credentials"}}
+    pubsub-manifest.spec.metadata.15: – → {"name":"saslPassword","secretKeyRef":{"key":"password","name":"redpanda-credentials"}}
+    pubsub-manifest.spec.metadata.16: – → {"name":"saslMechanism","value":"SHA-256"}
     recurring-task-service-deployment.spec.replicas: 1 → 2
     recurring-task-service-deployment.spec.template.spec.topologySpreadConstraints: – → [{"labelSelector":{"matchLabels":{"app":"recurring-task-service"}},"matchLabelKeys":["pod-template-hash"],"maxSkew":1,"topologyKey":"kubernetes.io/hostname","whenUnsatisfiable":"ScheduleAnyway"}]
     secrets-analytics-secret.stringData.value.DATABASE_URL: "postgresql://analytics:<database-analytics-password>@postgres:5432/analytics" → "postgresql://analytics:<database-analytics-user-password>@private-database-postgres:25060/analytics?sslmode=verify-full&sslrootcert=/etc/postgres-ca/ca.crt"
@@ -371,6 +371,8 @@ test("a SASL user is named to Dapr in Dapr's words", () => {
     { name: "heartbeatInterval", value: "2s" },
     { name: "consumeRetryEnabled", value: "true" },
     { name: "backOffDuration", value: "1s" },
+    { name: "excludeHeaderMetaRegex", value: expect.stringMatching(/^\^\(\?:/) as string },
+    { name: "escapeHeaders", value: "true" },
     ...topicScopes,
     { name: "authType", value: "password" },
     { name: "saslUsername", secretKeyRef: { name: "redpanda-credentials", key: "username" } },

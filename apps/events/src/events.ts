@@ -1,6 +1,11 @@
 import { z } from "zod";
 
-const timestamp = z.iso.datetime({ offset: true }).describe("ISO 8601 date and time with its offset");
+/** Longer ones have more digits after the second than anybody measures. No calendar of databases has a year 0. */
+const timestamp = z.iso
+  .datetime({ offset: true })
+  .max(40)
+  .regex(/^(?!0000)/)
+  .describe("ISO 8601 date and time with its offset");
 const taskId = z.int().positive().describe("The task's id in the backend's database");
 const userId = z.uuid().describe("The id of the user who owns the task");
 const title = z.string().min(1).max(200);
@@ -10,8 +15,8 @@ const dueDate = timestamp.nullable().optional();
 
 /** The occurrences that a task is one of. */
 export const seriesSchema = z.object({
-  rule: z.string().min(1).describe("RFC 5545's RRULE"),
-  time_zone: z.string().min(1).describe("The IANA time zone that it is of"),
+  rule: z.string().min(1).max(300).describe("RFC 5545's RRULE"),
+  time_zone: z.string().min(1).max(64).describe("The IANA time zone that it is of"),
   starts_at: timestamp.describe("Its DTSTART: when the first task of the series is due"),
 });
 
@@ -86,6 +91,12 @@ export interface CloudEvent<T extends EventType> {
   data: EventData<T>;
 }
 
+/** The longest that a name in a CloudEvent may be: what a subscriber keeps of many events must be bounded. */
+const longestName = 256;
+
+/** As high as PostgreSQL counts (`integer`). */
+const highestVersion = 2_147_483_647;
+
 /** A `traceparent`, which names its trace in the first group. Neither id may be all zeros. */
 export const traceparentPattern = /^00-((?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
 
@@ -96,13 +107,13 @@ export const traceparentPattern = /^00-((?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]
 export function cloudEventSchema<T extends EventType>(type: T): z.ZodType<CloudEvent<T>> {
   const schema = z.object({
     specversion: z.literal("1.0"),
-    id: z.string().min(1),
-    source: z.string().min(1),
+    id: z.string().min(1).max(longestName),
+    source: z.string().min(1).max(longestName),
     type: z.literal(type),
-    subject: z.string().min(1).optional(),
+    subject: z.string().min(1).max(longestName).optional(),
     time: timestamp,
     datacontenttype: z.literal("application/json"),
-    taskversion: z.int().positive(),
+    taskversion: z.int().positive().max(highestVersion),
     // An event is no worse for a trace that can't be followed.
     traceparent: z.string().regex(traceparentPattern).optional().catch(undefined),
     data: eventSchemas[type],

@@ -3,6 +3,14 @@ import { readEnvironment, secret } from "@event-flow/service";
 import { subscriberEnvironment } from "@event-flow/subscriber";
 import { z } from "zod";
 
+/** Push services refuse what isn't one, each time that something is pushed. */
+function isContact(text: string): boolean {
+  if (!/^[!-~]{1,500}$/.test(text)) return false;
+  return text.startsWith("mailto:")
+    ? z.email().safeParse(text.slice("mailto:".length)).success
+    : text.startsWith("https://") && URL.canParse(text);
+}
+
 export type Config = ReturnType<typeof readConfig>;
 
 export function readConfig(env: NodeJS.ProcessEnv) {
@@ -17,10 +25,7 @@ export function readConfig(env: NodeJS.ProcessEnv) {
         .refine((value) => Buffer.byteLength(value) >= 32, "must be at least 32 bytes long")
         .optional()
         .meta(secret),
-      VAPID_SUBJECT: z
-        .string()
-        .regex(/^(mailto:[^@\s]+@[^@\s]+|https:\/\/\S+)$/, "must be mailto:<address> or an https URL")
-        .optional(),
+      VAPID_SUBJECT: z.string().refine(isContact, "must be mailto:<address> or an https URL").optional(),
       /** Push services that are called though they are at no public address, or by another port. */
       PUSH_ENDPOINTS_ALLOWED: z
         .string()

@@ -68,11 +68,11 @@ function note<T extends EventType>(
   const { task_id: taskId } = event.data;
   const seen = document.seen.find(({ task_id }) => task_id === taskId)?.versions ?? {};
   const seenVersion: number = seen[event.type] ?? 0;
-  if (event.taskversion < seenVersion) {
-    return { result: "outdated" };
-  }
-  if (event.taskversion === seenVersion || document.notifications.some(({ event_id }) => event_id === event.id)) {
+  if (document.notifications.some(({ event_id }) => event_id === event.id)) {
     return { result: "repeated" };
+  }
+  if (event.taskversion <= seenVersion && !isLater(document, event)) {
+    return { result: event.taskversion < seenVersion ? "outdated" : "repeated" };
   }
   const added: Notification = {
     id: randomUUID(),
@@ -94,6 +94,16 @@ function note<T extends EventType>(
     sequence: added.sequence,
   };
   return { result: "told", changed, added };
+}
+
+/**
+ * Whether an event happened after what was told of its task and type. Those of the backend have a higher version then, too: of
+ * two that don't agree in that, one is forged. A forged version, however high, must not conceal what comes later.
+ */
+function isLater<T extends EventType>({ notifications }: Document, { type, time, data }: CloudEvent<T>): boolean {
+  // The latest is the first.
+  const told = notifications.find((each) => each.task_id === data.task_id && each.type === type);
+  return told !== undefined && Date.parse(time) > Date.parse(told.created_at);
 }
 
 /** Puts one in its place, by time: that of a task's changes grows with their versions. */

@@ -9,9 +9,14 @@ export class NotPublic extends Error {
   override readonly name = "NotPublic";
 }
 
+const givenOut = ipaddr.IPv6.parseCIDR("2000::/3");
+
 function isPublic(address: string): boolean {
-  // Any other range is somebody's own, or leads there, as NAT64 does. An IPv4 address in IPv6's clothes is what it is.
-  return ipaddr.isValid(address) && ipaddr.process(address).range() === "unicast";
+  if (!ipaddr.isValid(address)) return false;
+  // An IPv4 address in IPv6's clothes is what it is.
+  const known = ipaddr.process(address);
+  // Any other range is somebody's own, or leads there, as NAT64 does. Of IPv6 no more than this is given out to the public.
+  return known.range() === "unicast" && (known instanceof ipaddr.IPv4 || known.match(givenOut));
 }
 
 function refuseUnlessPublic(host: string, addresses: readonly string[]): void {

@@ -1,7 +1,28 @@
 import { secret } from "@event-flow/service";
+import { parse } from "pg-connection-string";
 import { z } from "zod";
 
 const databaseUrl = "must be a URL like postgres://user:password@host:5432/database";
+const itsOptions =
+  "may have no options but sslmode, sslrootcert and the like, with values that there are, and files that can be read";
+
+/** What may be said of a connection in the URL's query. Any other could lead elsewhere than the URL says (`host`, `port`). */
+const options = new Set(["sslmode", "sslrootcert", "sslcert", "sslkey", "uselibpqcompat"]);
+const sslmodes = new Set(["disable", "prefer", "require", "verify-ca", "verify-full", "no-verify"]);
+
+function hasSoundOptions(value: string): boolean {
+  const { searchParams } = new URL(value);
+  if ([...searchParams.keys()].some((name) => !options.has(name))) return false;
+  const sslmode = searchParams.get("sslmode");
+  if (sslmode !== null && !sslmodes.has(sslmode)) return false;
+  try {
+    // Reads the files, as it will when connecting.
+    parse(value);
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 function isPostgresUrl(value: string): boolean {
   try {
@@ -16,7 +37,11 @@ function isPostgresUrl(value: string): boolean {
 
 /** The environment variables of a service that has a database. */
 export const databaseEnvironment = {
-  DATABASE_URL: z.string(databaseUrl).refine(isPostgresUrl, databaseUrl).meta(secret),
+  DATABASE_URL: z
+    .string(databaseUrl)
+    .refine(isPostgresUrl, { error: databaseUrl, abort: true })
+    .refine(hasSoundOptions, itsOptions)
+    .meta(secret),
   /** How long to wait at the start for a database that is not there yet. */
   DATABASE_START_TIMEOUT_SECONDS: z
     .string()

@@ -1,15 +1,14 @@
 import { services } from "@event-flow/events";
-import { readEnvironment, serve, sharedToken, startOrExit } from "@event-flow/service";
-import { createSubscriber, subscriberEnvironment } from "@event-flow/subscriber";
+import { serve, startOrExit } from "@event-flow/service";
+import { createSubscriber } from "@event-flow/subscriber";
+import { readConfig } from "./config.ts";
 import { followTask, RefusedError } from "./next-tasks.ts";
 
-const identity = services.recurringTaskService;
-
 await startOrExit(async () => {
-  const config = readEnvironment({ ...subscriberEnvironment(identity), NEXT_TASK_TOKEN: sharedToken() }, process.env);
-  const token = config.NEXT_TASK_TOKEN;
+  const config = readConfig(process.env);
+  const { NEXT_TASK_TOKEN: token } = config;
   const app = await createSubscriber({
-    identity,
+    identity: services.recurringTaskService,
     title: "Recurring tasks",
     description: "Has the next task made when a recurring one is completed.",
     config,

@@ -26,9 +26,17 @@ export function saslMechanism() {
 /** Marks a variable whose value no error and no log line may show. */
 export const secret = { secret: true };
 
+/** What may stand in a header of HTTP: anything else would fail with each call, and not at the start. */
+const inHeader = /^[!-~]*$/;
+
 /** A token that is shown where it is asked for. */
 function token() {
-  return z.string().min(1, "must not be empty").optional().meta(secret);
+  return z
+    .string()
+    .min(1, "must not be empty")
+    .regex(inHeader, "must be of ASCII's visible characters")
+    .optional()
+    .meta(secret);
 }
 
 /** A token that services share, by which one knows the other. */
@@ -36,6 +44,7 @@ export function sharedToken() {
   return z
     .string("must be a token of at least 32 bytes")
     .refine((value) => Buffer.byteLength(value) >= 32, "must be at least 32 bytes long")
+    .regex(inHeader, "must be of ASCII's visible characters")
     .meta(secret);
 }
 
@@ -65,7 +74,19 @@ function describe(name: string, value: string | undefined, isSecret: boolean, al
   if (value === undefined) {
     return `${name} is not set; it ${allowed}`;
   }
-  return isSecret ? `${name} is not valid; it ${allowed}` : `${name} is ${JSON.stringify(value)}; it ${allowed}`;
+  return isSecret ? `${name} is not valid; it ${allowed}` : `${name} is ${quoted(value)}; it ${allowed}`;
+}
+
+/** No message is made longer than this by a value. */
+const shownLength = 200;
+
+/** A value as it may stand in a terminal: what isn't ASCII's visible characters by its code, and no more than its beginning. */
+function quoted(value: string): string {
+  const escaped = (text: string) =>
+    text.replace(/[^ -~]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  return value.length <= shownLength
+    ? escaped(JSON.stringify(value))
+    : `${escaped(JSON.stringify(value.slice(0, shownLength)))}… (${value.length} characters)`;
 }
 
 /**
@@ -82,9 +103,10 @@ export function readEnvironment<S extends z.ZodRawShape>(shape: S, environment: 
       .filter(([, schema]) => (schema as z.ZodType).meta()?.["secret"] === true)
       .map(([name]) => name),
   );
-  const problems = result.error.issues.map(({ path, message }) => {
-    const name = String(path[0]);
-    return describe(name, environment[name], secrets.has(name), message);
-  });
+  // Of what is wrong with one variable, the first says enough.
+  const firsts = new Map(result.error.issues.map(({ path, message }) => [String(path[0]), message] as const).reverse());
+  const problems = [...firsts]
+    .reverse()
+    .map(([name, message]) => describe(name, environment[name], secrets.has(name), message));
   throw new ConfigError(`The environment is not valid:\n${problems.map((problem) => `  ${problem}`).join("\n")}`);
 }

@@ -25,8 +25,11 @@ const ratio = "must be a number from 0 to 1";
 export function tracingEnvironment() {
   return {
     /** Where traces go, by OTLP over HTTP. Without it nothing is traced. */
-    OTEL_EXPORTER_OTLP_ENDPOINT: z.url({ protocol: /^https?$/, error: endpoint }).optional(),
-    OTEL_SERVICE_NAME: z.string().min(1, "must not be empty").optional(),
+    OTEL_EXPORTER_OTLP_ENDPOINT: z
+      .url({ protocol: /^https?$/, error: endpoint })
+      .refine((url) => URL.parse(url)?.search === "" && URL.parse(url)?.hash === "", endpoint)
+      .optional(),
+    OTEL_SERVICE_NAME: z.string().min(1, "must not be empty").max(255, "must not be longer than 255").optional(),
     /** @default what the caller decided, and else all */
     OTEL_TRACES_SAMPLER: z.enum(samplers, `must be one of ${samplers.join(", ")}`).optional(),
     OTEL_TRACES_SAMPLER_ARG: z

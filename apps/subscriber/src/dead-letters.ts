@@ -22,24 +22,68 @@ export interface Origin {
   readonly key: string | null;
 }
 
+/** No sound message is near it. Larger ones would fill the state store, and have no room beside a cause in a message. */
+const longestKept = 65_536;
+/** What is kept of them. */
+const beginning = 1_000;
+
+/** Deeper than any sound message, and not as deep as what a stack overflows at, or what Dapr refuses to read. */
+const deepest = 100;
+
+/** Whether a value can't be relied on to be written as JSON again. */
+export function isTooDeep(value: unknown): boolean {
+  // No recursion, as that is what it would end.
+  let level: unknown[] = [value];
+  for (let depth = 0; level.length > 0; depth += 1) {
+    if (depth > deepest) return true;
+    level = level.flatMap((each) =>
+      each !== null && typeof each === "object" ? (Object.values(each) as unknown[]) : [],
+    );
+  }
+  return false;
+}
+
+/** What was given up, with the cause. What is too large is cut. */
+export function deadLetterOf({ id, topic, key }: Origin, cause: string, event: unknown): DeadLetter {
+  const text = typeof event === "string" ? event : JSON.stringify(event ?? null);
+  const isLarge = text.length > longestKept;
+  return {
+    ...{ id, topic, key },
+    cause: cause.slice(0, 2_000),
+    failed_at: new Date().toISOString(),
+    event: isLarge ? text.slice(0, beginning) : event,
+    ...(isLarge && { cut: true }),
+  };
+}
+
 /** Reads what came by the dead letter topic: a letter of this service's own, or a message that Dapr could not deliver. */
-export function readDeadLetter(bytes: Buffer, { id, topic, key }: Origin): DeadLetter {
+export function readDeadLetter(bytes: Buffer, origin: Origin): DeadLetter {
   const text = bytes.toString();
-  let event: unknown = text;
-  let cause = "Dapr could not deliver it: it is no JSON";
+  let event: unknown;
   try {
     event = JSON.parse(text);
-    const letter = deadLetterSchema.safeParse(event);
-    if (letter.success) {
-      return letter.data;
-    }
-    cause = z.looseObject({}).safeParse(event).success
-      ? "Dapr could not deliver it, or was told to drop it"
-      : "Dapr could not deliver it: it is no JSON object";
   } catch {
     // The text itself is what there is to see.
+    return deadLetterOf(origin, "Dapr could not deliver it: it is no JSON", text);
   }
-  return { id, topic, key, cause, failed_at: new Date().toISOString(), event };
+  if (isTooDeep(event)) {
+    return deadLetterOf(origin, `It could not be read: it is nested more than ${deepest} deep`, text);
+  }
+  const letter = deadLetterSchema.safeParse(event);
+  if (letter.success && JSON.stringify(letter.data).length <= 2 * longestKept) {
+    return letter.data;
+  }
+  const cause = z.looseObject({}).safeParse(event).success
+    ? "Dapr could not deliver it, or was told to drop it"
+    : "Dapr could not deliver it: it is no JSON object";
+  return deadLetterOf(origin, cause, event);
+}
+
+const identifiedSchema = z.object({ id: z.string() });
+
+/** The id that an event says it has, as far as it may be long; undefined if it has none. */
+export function eventIdOf(event: unknown): string | undefined {
+  return identifiedSchema.safeParse(event).data?.id.slice(0, 256);
 }
 
 /** Keeps a dead letter for the command that lists and replays them. Doing so again changes nothing. */
@@ -56,7 +100,7 @@ export async function keepDeadLetter(dapr: DaprClient, { event, ...letter }: Dea
     if (current.some(({ id }) => id === letter.id)) {
       return;
     }
-    const event_id = z.looseObject({ id: z.string() }).safeParse(event).data?.id ?? null;
+    const event_id = eventIdOf(event) ?? null;
     const changed = [{ ...letter, event_id }, ...current];
     if (await dapr.saveState(deadLetterKeys.list, { value: changed.slice(0, kept), etag: list.etag })) {
       await Promise.all(changed.slice(kept).map(({ id }) => dapr.deleteState(deadLetterKeys.letter(id))));

@@ -10,6 +10,7 @@ import {
   type TracingConfig,
 } from "@event-flow/service";
 import { ConflictError } from "./dead-letters.ts";
+import { dropLongHeaders } from "./long-headers.ts";
 import { eventSubscriptions, subscriptionRoutes, type Handlers, type Subscription } from "./subscriptions.ts";
 
 /** The environment variables that every subscriber has. */
@@ -62,6 +63,8 @@ export async function createSubscriber(options: SubscriberOptions): Promise<App>
     readiness: { sidecar: () => dapr.checkOutbound(), ...options.readiness?.(dapr) },
     tracing,
   });
+
+  dropLongHeaders(app);
 
   // Before those of the routes, as the last of these hooks is the first to run: they may still need it.
   app.addHook("onClose", () => dapr.close());

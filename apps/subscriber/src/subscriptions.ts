@@ -21,7 +21,7 @@ import {
 } from "@event-flow/service";
 import type { FastifyBaseLogger, FastifyRequest } from "fastify";
 import { z } from "zod";
-import { keepDeadLetter, readDeadLetter, type Origin } from "./dead-letters.ts";
+import { deadLetterOf, eventIdOf, isTooDeep, keepDeadLetter, readDeadLetter, type Origin } from "./dead-letters.ts";
 import { createMeter, unknownType, type Meter, type Reason } from "./metrics.ts";
 import { Tries } from "./tries.ts";
 
@@ -106,7 +106,7 @@ function eventSubscription<T extends EventType>(type: T, handlers: Pick<Handlers
     subscription<CloudEvent<T>>({
       name: type,
       topic: topic(type),
-      schema: cloudEventSchema(type),
+      schema: cloudEventSchema(type).refine(isPast, { path: ["time"], message: "It is yet to come" }),
       facts: (event) => ({
         eventId: event.id,
         type,
@@ -119,6 +119,14 @@ function eventSubscription<T extends EventType>(type: T, handlers: Pick<Handlers
       handle,
     })
   );
+}
+
+/** More than clocks are ever wrong by. */
+const clocksDifferMs = 24 * 3_600_000;
+
+/** What has a time to come would be the latest for as long, whatever happens. */
+function isPast({ time }: { readonly time: string }): boolean {
+  return Date.parse(time) <= Date.now() + clocksDifferMs;
 }
 
 /**
@@ -164,7 +172,7 @@ export function subscriptionRoutes(
   for (const { register } of subscriptions) {
     register(scope, { dapr, tracing, deadLetters, tries, meter, isTransient });
   }
-  subscribeToDeadLetters(scope, { dapr, deadLetters, meter });
+  subscribeToDeadLetters(scope, { dapr, deadLetters, meter, topics: subscriptions.map(({ topic }) => topic) });
 }
 
 /** Subscribes to a topic, be it of events or of something else. */
@@ -187,16 +195,16 @@ export function subscription<M>(options: SubscriptionOptions<M>): Subscription {
         },
       },
       inTrace(tracing, topic, async ({ body, headers, log }, fail) => {
-        const origin = originOf(headers, topic, eventId(body));
+        const origin = originOf(headers, topic, eventIdOf(body));
         const giveUp = async (reason: Reason, facts: object, cause: string) => {
           fail(cause);
+          if (isTooDeep(body)) {
+            // Nothing could write it again, and trying would end as often as it's tried.
+            log.error({ ...facts, cause }, `Dropped event: ${name} is nested too deep`);
+            return drop;
+          }
           try {
-            await dapr.publishDeadLetter(deadLetters, {
-              ...origin,
-              cause,
-              failed_at: new Date().toISOString(),
-              event: body,
-            });
+            await dapr.publishDeadLetter(deadLetters, deadLetterOf(origin, cause, body));
           } catch (err) {
             log.warn({ ...facts, err }, `Event to be retried: ${name} could not go to the dead letters`);
             meter.retried(name);
@@ -213,7 +221,7 @@ export function subscription<M>(options: SubscriptionOptions<M>): Subscription {
           const issues = error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`);
           return giveUp(
             "schema",
-            { eventId: eventId(body), type: name },
+            { eventId: eventIdOf(body), type: name },
             `It does not follow its schema: ${issues.join("; ")}`,
           );
         }
@@ -261,15 +269,18 @@ function says(outcome: Outcome, name: string): string {
   }
 }
 
-const rawEventSchema = z.object({ data_base64: z.base64() });
+/** Of a message without a value there are no data. */
+const rawEventSchema = z.object({ data_base64: z.base64().default("") });
 
 function subscribeToDeadLetters(
   scope: App,
-  { dapr, deadLetters, meter }: Pick<Subscriber, "dapr" | "deadLetters" | "meter">,
+  options: Pick<Subscriber, "dapr" | "deadLetters" | "meter"> & { topics: readonly string[] },
 ): void {
+  const { dapr, deadLetters, meter, topics } = options;
   scope.post(deadLetterRoute, { bodyLimit: 2 * bodyLimit, schema: { hide: true } }, async ({ body, headers, log }) => {
     const { data_base64 } = rawEventSchema.parse(body);
-    const origin = originOf(headers, deadLetters);
+    // What Dapr passed on says where it was before.
+    const origin = originOf(headers, topics.find((topic) => topic === headers["__topic"]) ?? deadLetters);
     const letter = readDeadLetter(Buffer.from(data_base64, "base64"), origin);
     try {
       await keepDeadLetter(dapr, letter);
@@ -283,18 +294,27 @@ function subscribeToDeadLetters(
   });
 }
 
-/** The sidecar says where a message is in the broker; of a dead letter, where it was before. */
-function originOf(headers: FastifyRequest["headers"], byDefault: string, id: string = randomUUID()): Origin {
-  const header = (name: string) => {
+/**
+ * The sidecar says where a message is in the broker, and by which key, in headers. The message's own headers stand beside them:
+ * what isn't of the form is none of the sidecar's.
+ */
+function originOf(headers: FastifyRequest["headers"], topic: string, id: string = randomUUID()): Origin {
+  const header = (name: string, form: RegExp) => {
     const value = headers[name];
-    return typeof value === "string" ? value : undefined;
+    return typeof value === "string" && form.test(value) ? value : undefined;
   };
-  const { topic, partition, offset } = {
-    topic: header("__topic") ?? byDefault,
-    partition: header("__partition"),
-    offset: header("__offset"),
+  const [partition, offset] = [header("__partition", /^\d{1,10}$/), header("__offset", /^\d{1,19}$/)];
+  return {
+    id: `${topic}/${partition ?? "-"}/${offset ?? id}`,
+    topic,
+    // None of the events' has a longer one.
+    key: unescaped(header("__key", /^[!-~]{0,200}$/)),
   };
-  return { id: `${topic}/${partition ?? "-"}/${offset ?? id}`, topic, key: header("__key") ?? null };
+}
+
+/** As Dapr escapes it (`escapeHeaders`). */
+function unescaped(key: string | undefined): string | null {
+  return key === undefined ? null : new URLSearchParams(`key=${key}`).get("key");
 }
 
 const tracedSchema = z.object({ traceparent: z.string().regex(traceparentPattern) });
@@ -314,7 +334,7 @@ function inTrace<T>(
       () => {
         const origin = tracedSchema.safeParse(request.body).data?.traceparent;
         const inItsTrace = origin === undefined || traceId(origin) === traceId(request.id);
-        const messageId = eventId(request.body);
+        const messageId = eventIdOf(request.body);
         return {
           name: `process ${topic}`,
           kind: "consumer",
@@ -330,10 +350,4 @@ function inTrace<T>(
       },
       (fail) => deliver(request, fail),
     );
-}
-
-const identifiedSchema = z.object({ id: z.string() });
-
-function eventId(body: unknown): string | undefined {
-  return identifiedSchema.safeParse(body).data?.id;
 }

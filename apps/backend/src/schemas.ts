@@ -20,6 +20,8 @@ const description = z.string().max(2000).refine(withoutNul, "must not contain th
 const priorityId = z.int().positive().nullable();
 const dueDate = timestamp
   .refine(inFourDigits, "must be in the years 1 to 9999")
+  // PostgreSQL knows no offset beyond 15:59.
+  .transform((text) => new Date(text).toISOString())
   .nullable()
   .describe("ISO 8601 date and time with its offset; answers give it in UTC");
 

@@ -41,6 +41,9 @@ export const subscribers: readonly ServiceIdentity[] = Object.values(services).f
   (service) => service !== services.backend,
 );
 
+/** What users' bearer tokens have as `iss` and `aud`, so that one that the same key signed for something else isn't taken. */
+export const tokens = { issuer: "event-flow", audience: "event-flow" } as const;
+
 /** Kubernetes secrets and the keys inside them. */
 export const secrets = {
   /**

@@ -21,7 +21,7 @@ await startOrExit(async () => {
     title: "Failing",
     description: "Fails",
     logLevel: config.LOG_LEVEL,
-    jwtSecret: config.JWT_SECRET,
+    users: config,
     secrets: [SECRET, "short"],
     readiness: {
       first: () => (broken ? Promise.reject(new Error("the first is broken")) : Promise.resolve()),

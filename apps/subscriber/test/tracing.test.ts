@@ -3,6 +3,7 @@ import { createSubscriber } from "@event-flow/subscriber";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { eventOf } from "../../../test/servers/events.ts";
 import { type OtlpSink, startOtlpSink } from "../../../test/servers/otlp-sink.ts";
+import { users } from "../../../test/servers/token.ts";
 
 let sink: OtlpSink;
 beforeEach(async () => {
@@ -29,7 +30,7 @@ async function deliver(
     description: "For tests.",
     config: {
       LOG_LEVEL: "silent",
-      JWT_SECRET: "0123456789abcdef0123456789abcdef",
+      ...users,
       // Nobody is there.
       DAPR_HTTP_PORT: 9,
       OTEL_EXPORTER_OTLP_ENDPOINT: sink.url,

@@ -134,7 +134,7 @@ export function notificationRoutes(scope: App, { dapr, streams, available, push 
       const events = await streams.open({
         userId: params.user_id,
         after: after === undefined ? undefined : Number(after),
-        expires: z.object({ exp: z.number() }).parse(user).exp,
+        expires: user.exp,
         signal: gone.signal,
       });
       return (

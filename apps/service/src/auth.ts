@@ -8,6 +8,14 @@ import { HttpError } from "./errors.ts";
 /** The `{user_id}` of a path. Lower case, as PostgreSQL writes a uuid and as events therefore carry it. */
 export const userIdSchema = z.uuid().toLowerCase().describe("The user's id, the `sub` of the bearer token");
 
+/** An integer in a path or a query, written in digits only: `Number` would also take "", " 1", "1e3" and "0x1". */
+export function integerText(schema: z.ZodInt) {
+  return z.preprocess(
+    (text) => (typeof text === "string" && /^(0|[1-9]\d{0,15})$/.test(text) ? Number(text) : text),
+    schema,
+  );
+}
+
 /** What a route with `requireOwner` adds to its OpenAPI operation. */
 export const bearerSecurity = [{ bearer: [] }];
 
@@ -80,7 +88,7 @@ export async function knowUsers(app: FastifyInstance, config: UsersConfig): Prom
     timeWindow: "1 minute",
     // The least recently seen is forgotten.
     cache: mostUsersCounted,
-    keyGenerator: ({ user }) => user.sub,
+    keyGenerator: ({ user }) => user.sub.toLowerCase(),
   });
   const count = app.createRateLimit();
   app.decorate("authenticate", async (request) => {

@@ -100,20 +100,24 @@ export interface OpenApi {
 
 interface Operation {
   requestBody?: { required?: boolean; content: Record<string, { schema: { anyOf?: { type?: string }[] } }> };
-  responses?: Record<string, { headers?: Record<string, object> }>;
+  responses?: Record<string, { headers?: Record<string, object>; content?: Record<string, unknown> }>;
 }
 
-/** The headers that errors come with, besides their one shape. */
+/** The headers that errors come with. */
 const errorHeaders: Readonly<Record<string, Readonly<Record<string, object>>>> = {
   401: { "WWW-Authenticate": { description: "How to show who one is", required: true, schema: { const: "Bearer" } } },
+  429: { "Retry-After": { description: "In how many seconds to try again", schema: { type: "integer", minimum: 1 } } },
 };
 
-/** Documents the headers of errors. */
+/** Documents the headers of errors, and that they are JSON also where success isn't. */
 export function documentErrors({ paths = {} }: OpenApi): void {
   for (const { responses = {} } of Object.values(paths).flatMap((operations) => Object.values(operations))) {
     for (const [statusCode, response] of Object.entries(responses)) {
       const headers = errorHeaders[statusCode];
       if (headers !== undefined) response.headers = { ...response.headers, ...headers };
+      if (Number(statusCode) >= 400 && response.content !== undefined) {
+        response.content = { "application/json": Object.values(response.content)[0] };
+      }
     }
   }
 }

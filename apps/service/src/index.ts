@@ -1,5 +1,13 @@
 export { createApp, type App, type AppOptions } from "./app.ts";
-export { bearerSecurity, isToken, requireOwner, requireScope, userIdSchema, type UsersConfig } from "./auth.ts";
+export {
+  bearerSecurity,
+  integerText,
+  isToken,
+  requireOwner,
+  requireScope,
+  userIdSchema,
+  type UsersConfig,
+} from "./auth.ts";
 export { DaprClient, DaprError, type BindingCall, type Invocation, type Refusal, type Versioned } from "./dapr.ts";
 export { ConfigError, readEnvironment, secret, serviceEnvironment, sharedToken, token } from "./environment.ts";
 export { errorResponses, HttpError, userErrors } from "./errors.ts";

@@ -4,7 +4,7 @@ import { errorBody } from "./errors.ts";
 
 /** How much of one client's a service takes, and for how long it waits for one. */
 export interface Limits {
-  /** Of a body, in bytes: over three times the longest task, each of whose characters JSON may write in six bytes. */
+  /** Of a body, in bytes: over twice the longest task, whose characters JSON may write in twelve bytes each. */
   readonly bodyBytes: number;
   /** How soon a request's headers have to be there, in milliseconds. */
   readonly headersMs: number;
@@ -39,7 +39,7 @@ export function serverOptions({ bodyBytes, headersMs, requestMs, stillMs, keepAl
       // How often Node looks for those that are late.
       connectionsCheckingInterval: Math.min(5_000, headersMs / 2),
     },
-    // What is too long is told by the path's schema. Nothing here matches a pattern in linear time only by chance.
+    // What is too long is told by the path's schema; no route here has a pattern of its own that could take long to match.
     routerOptions: { maxParamLength: maxHeaderSize },
     clientErrorHandler,
   };

@@ -20,7 +20,7 @@ const scopes = Object.values(services).map(({ appId }) => appId);
 
 // Whatever is wrong with the config is said here, before anything is made.
 const settings = readSettings();
-const { highlyAvailable, tracing } = settings;
+const { highlyAvailable, tracing, jwtKeyGeneration, requestsPerMinute } = settings;
 const crds = await readCrds(settings.daprChart);
 
 const cluster = new Cluster("cluster", { settings });
@@ -36,7 +36,7 @@ const mail = new Mail("mail", { site, namespace }, inCluster);
 const database = new Database("database", { site, namespace }, inCluster);
 const appSecrets = new AppSecrets(
   "secrets",
-  { namespace, databaseUrl: database.url, analyticsUrl: database.analyticsUrl },
+  { namespace, databaseUrl: database.url, analyticsUrl: database.analyticsUrl, jwtKeyGeneration },
   inCluster,
 );
 const { connection, revision } = broker;
@@ -91,7 +91,10 @@ const withSidecar = { ...inCluster, dependsOn: [dapr, pubsub, state, resiliency,
 const common = {
   namespace,
   configuration: configuration.configurationName,
-  variables: tracingVariables(tracing),
+  variables: {
+    ...tracingVariables(tracing),
+    ...(requestsPerMinute === undefined ? {} : { RATE_LIMIT_PER_MINUTE: String(requestsPerMinute) }),
+  },
   revisions: {
     [secrets.todo.name]: appSecrets.revision,
     [secrets.redis.name]: stateStore.revision,
@@ -103,7 +106,10 @@ const common = {
   highlyAvailable,
 };
 const databaseUrl = { secret: secrets.todo.name, key: secrets.todo.keys.databaseUrl };
-const jwtSecret = { secret: secrets.todo.name, key: secrets.todo.keys.jwtSecret };
+const jwtKeys = [
+  { secret: secrets.todo.name, key: secrets.todo.keys.jwtSecret },
+  ...(jwtKeyGeneration > 1 ? [{ secret: secrets.todo.name, key: secrets.todo.keys.jwtSecretPrevious }] : []),
+];
 const vapidSecret = { secret: secrets.todo.name, key: secrets.todo.keys.vapidSecret };
 const nextTaskToken = { secret: secrets.nextTask.name, key: secrets.nextTask.keys.token };
 // Those two that know each other by it.
@@ -117,7 +123,7 @@ const backendService = new DaprService(
     ...withNextTask,
     identity: backend,
     image: images.backend,
-    secretVariables: [databaseUrl, jwtSecret, nextTaskToken],
+    secretVariables: [databaseUrl, ...jwtKeys, nextTaskToken],
     files: database.files,
     loadBalancer: frontDoor.loadBalancer,
   },
@@ -129,7 +135,7 @@ new DaprService(
     ...common,
     identity: notificationService,
     image: images.notificationService,
-    secretVariables: [jwtSecret, vapidSecret],
+    secretVariables: [...jwtKeys, vapidSecret],
     variables: {
       ...common.variables,
       EMAIL: email === undefined ? "off" : "on",
@@ -149,7 +155,7 @@ new DaprService(
     ...withNextTask,
     identity: recurringTaskService,
     image: images.recurringTaskService,
-    secretVariables: [jwtSecret, nextTaskToken],
+    secretVariables: [...jwtKeys, nextTaskToken],
   },
   withSidecar,
 );
@@ -159,7 +165,7 @@ new DaprService(
     ...common,
     identity: analyticsService,
     image: images.analyticsService,
-    secretVariables: [{ secret: secrets.analytics.name, key: secrets.analytics.keys.databaseUrl }, jwtSecret],
+    secretVariables: [{ secret: secrets.analytics.name, key: secrets.analytics.keys.databaseUrl }, ...jwtKeys],
     revisions: { ...common.revisions, [secrets.analytics.name]: appSecrets.analyticsRevision },
     files: database.files,
   },

@@ -5,7 +5,7 @@ const taskId = z.int().positive().describe("The task's id in the backend's datab
 const userId = z.uuid().describe("The id of the user who owns the task");
 /** Whether a text has at most so many characters, as JSON Schema and PostgreSQL count them: some are two in JavaScript's strings. */
 export function hasAtMost(text: string, most: number): boolean {
-  return text.length <= most || (text.length <= 2 * most && [...text].length <= most);
+  return text.length <= most || (text.length <= 2 * most && Array.from(text).length <= most);
 }
 
 const title = z

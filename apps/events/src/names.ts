@@ -52,7 +52,13 @@ export const secrets = {
    */
   todo: {
     name: "todo-secrets",
-    keys: { databaseUrl: "DATABASE_URL", jwtSecret: "JWT_SECRET", vapidSecret: "VAPID_SECRET" },
+    keys: {
+      databaseUrl: "DATABASE_URL",
+      jwtSecret: "JWT_SECRET",
+      /** The key before, if it was ever changed. */
+      jwtSecretPrevious: "JWT_SECRET_PREVIOUS",
+      vapidSecret: "VAPID_SECRET",
+    },
   },
   /** Where the analytics service's database is; nobody else has it. */
   analytics: { name: "analytics-secrets", keys: { databaseUrl: "DATABASE_URL" } },

@@ -75,7 +75,9 @@ export async function createApp(options: AppOptions) {
   const app = Fastify({
     ...serverOptions({ ...defaultLimits, ...options.limits }),
     // What isn't even a path.
-    frameworkErrors: handleError,
+    frameworkErrors: (error, request, reply) => {
+      void handleError(error, request, reply);
+    },
     logger: {
       level: logLevel,
       hooks: { streamWrite: redact },

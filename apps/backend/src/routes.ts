@@ -48,7 +48,10 @@ export function taskRoutes(scope: App, { database, change }: { database: Databas
         params: tasksPath,
         body: newTaskSchema,
         response: {
-          201: taskSchema.describe("The task; `Location` is its path"),
+          201: taskSchema.meta({
+            description: "The task",
+            headers: { Location: { type: "string", description: "Its path" } },
+          }),
           ...userErrors(413, 415),
         },
       },

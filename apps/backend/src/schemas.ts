@@ -38,7 +38,7 @@ const dueDate = timestamp
   // PostgreSQL knows no offset beyond 15:59.
   .transform((text) => new Date(text).toISOString())
   .nullable()
-  .describe("ISO 8601 date and time with its offset; answers give it in UTC");
+  .describe("ISO 8601 date and time with its offset, null if left out; answers give it in UTC, to the millisecond");
 
 /** Rules are gone through from here on. */
 const firstRecurringYear = 2000;
@@ -101,7 +101,7 @@ export const listQuery = z.strictObject({
     .enum(["true", "false"])
     .transform((text) => text === "true")
     .optional(),
-  limit: integerText(z.int().min(1).max(100)).default(50),
+  limit: integerText(z.int().min(1).max(100)).default(50).describe("How many at most; 50 if left out"),
   after: integerText(z.int().min(0)).default(0).describe("Only tasks after this id: the last page's `next_after`"),
 });
 

@@ -92,6 +92,10 @@ export async function createApp(options: AppOptions) {
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
   app.setErrorHandler(handleError);
+  // Of a route that chooses not to be there: `guard` answers for the others.
+  app.setNotFoundHandler(({ method, url }) => {
+    throw noRoute(method, pathOf(url));
+  });
   takeJson(app);
   guard(app);
   await knowUsers(app, users);
@@ -174,6 +178,14 @@ const ofConnections =
   "Every error is answered in one shape, also where a request reaches no operation: 400 for what is no HTTP or no path, 404 and " +
   "405 (with `Allow`) for what is no route, 408 if it doesn't come in time, 431 for too many or too long headers.";
 
+function pathOf(url: string): string {
+  return url.split("?", 1)[0] ?? "";
+}
+
+function noRoute(method: string, path: string): HttpError {
+  return new HttpError(404, `There is no route ${method} ${path}`);
+}
+
 /** Says of each answer what clients may do with it, and ends requests that are for no route before their body is read. */
 function guard(app: FastifyInstance): void {
   const routes = new Map<string, { pattern: RegExp; methods: Set<string> }>();
@@ -193,11 +205,11 @@ function guard(app: FastifyInstance): void {
     if (hasTooManyHeaders(request.raw)) {
       done(new HttpError(431, `A request may have ${mostHeaders} headers`));
     } else if (request.is404) {
-      const [path = ""] = request.url.split("?", 1);
+      const path = pathOf(request.url);
       const methods = [...routes.values()].find(({ pattern }) => pattern.test(path))?.methods;
       done(
         methods === undefined || methods.has(request.method)
-          ? new HttpError(404, `There is no route ${request.method} ${path}`)
+          ? noRoute(request.method, path)
           : new HttpError(405, `${path} knows no ${request.method}`, { headers: { allow: [...methods].join(", ") } }),
       );
     } else {

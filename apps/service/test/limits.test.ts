@@ -42,10 +42,13 @@ function errorOf(status: number, message: unknown = expect.any(String)): object 
 }
 
 describe("a body", () => {
-  async function post(body: string | Buffer, headers: Record<string, string> = {}) {
+  async function post(
+    body: string | Buffer,
+    headers: Record<string, string> = {},
+  ): Promise<{ status: number; body: unknown }> {
     const sent = { "content-type": "application/json", ...headers };
     const response = await fetch(`${service.url}/echo`, { method: "POST", headers: sent, body });
-    return { status: response.status, body: (await response.json()) as unknown };
+    return { status: response.status, body: await response.json() };
   }
   const named = (json: string) => `{"name":${json}}`;
 

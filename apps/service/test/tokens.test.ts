@@ -1,11 +1,12 @@
 import { createHmac, randomUUID } from "node:crypto";
 import { tokens } from "@event-flow/events";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { call } from "../../../test/servers/client.ts";
 import { freePort } from "../../../test/servers/ports.ts";
 import { exchange, firstAnswer } from "../../../test/servers/raw.ts";
 import { jwtSecret, startService, type Service } from "../../../test/servers/service.ts";
-import { bearer, token } from "../../../test/servers/token.ts";
+import { bearer, token, users } from "../../../test/servers/token.ts";
+import { createApp, requireOwner } from "../src/index.ts";
 
 const user = randomUUID();
 const now = Math.floor(Date.now() / 1_000);
@@ -234,6 +235,26 @@ describe("a user's requests are counted", () => {
     expect(seconds).toBeGreaterThan(50);
     expect(seconds).toBeLessThanOrEqual(60);
     expect((await ask(bearer(user).authorization, limited)).status).toBe(200);
+  });
+
+  test("a minute later he may go on, also where the clock was set back", async () => {
+    vi.useFakeTimers({ toFake: ["Date", "performance"] });
+    const app = await createApp({
+      ...{ title: "", description: "", logLevel: "silent", secrets: [], readiness: {} },
+      users: { ...users, RATE_LIMIT_PER_MINUTE: 1 },
+    });
+    try {
+      app.get("/of/:user_id", { onRequest: requireOwner }, () => ({}));
+      const headers = bearer(user, 7_200);
+      const get = async () => (await app.inject({ url: `/of/${user}`, headers })).statusCode;
+      const before = [await get(), await get()];
+      vi.advanceTimersByTime(60_000);
+      vi.setSystemTime(Date.now() - 3_600_000);
+      expect([...before, await get(), await get()]).toEqual([200, 429, 200, 429]);
+    } finally {
+      vi.useRealTimers();
+      await app.close();
+    }
   });
 
   test("nobody uses up another's by forged tokens", async () => {

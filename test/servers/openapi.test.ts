@@ -147,17 +147,24 @@ async function judge(api: Api, { url }: Service) {
     "workers = 1",
     "continue-on-failure = true",
     "request-timeout = 10",
+    // Each run is the same as the one before.
+    "[cache]",
+    "enabled = false",
     "[auth.openapi.bearer]",
     `bearer = "${bearer}"`,
     "[generation]",
     `max-examples = ${examples}`,
     'database = "none"',
     // It doesn't end by itself, so that each takes its time.
-    "[[operations]]",
-    'include-path-regex = "/stream$"',
-    "max-stream-events = 1",
-    "request-timeout = 1",
-    "generation.max-examples = 10",
+    ...(api === "notificationService"
+      ? [
+          "[[operations]]",
+          'include-path-regex = "/stream$"',
+          "max-stream-events = 1",
+          "request-timeout = 1",
+          "generation.max-examples = 10",
+        ]
+      : []),
     ...beyondSchemas.flatMap((name) => [
       "[[operations]]",
       `include-name = ${JSON.stringify(name)}`,
@@ -173,7 +180,13 @@ async function judge(api: Api, { url }: Service) {
       ...["--config-file", file("toml"), "--no-color", "run", file("openapi.json"), "--url", url],
       ...["--report", "json", "--report-json-path", file("report.json")],
     ],
-    { reject: false, stdin: "ignore", stdout: { file: file("log") }, stderr: { file: file("log"), append: true } },
+    {
+      cwd: logs,
+      reject: false,
+      stdin: "ignore",
+      stdout: { file: file("log") },
+      stderr: { file: file("log"), append: true },
+    },
   );
   return { report: reportSchema.parse(JSON.parse(readFileSync(file("report.json"), "utf8"))), log: file("log") };
 }

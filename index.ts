@@ -1,10 +1,11 @@
-import { components, secrets, services, subscribers } from "@event-flow/events";
+import { components, perService, secrets, type ServiceKey, services, subscribers } from "@event-flow/events";
 import { AppSecrets } from "./components/app-secrets.ts";
 import { Broker } from "./components/broker.ts";
 import { Cluster } from "./components/cluster.ts";
 import { DaprComponent, kafkaMetadata, redisMetadata, smtpMetadata } from "./components/dapr-component.ts";
 import { DaprConfiguration, tracingVariables } from "./components/dapr-configuration.ts";
 import { DaprResiliency } from "./components/dapr-resiliency.ts";
+import { DaprTokens } from "./components/dapr-tokens.ts";
 import { DaprService } from "./components/dapr-service.ts";
 import { DaprControlPlane, readCrds } from "./components/dapr.ts";
 import { Database } from "./components/database.ts";
@@ -12,10 +13,12 @@ import { FrontDoor } from "./components/front-door.ts";
 import { Images } from "./components/images.ts";
 import { Mail } from "./components/mail.ts";
 import { Monitoring } from "./components/monitoring.ts";
+import { NetworkPolicies } from "./components/network-policies.ts";
 import { readSettings } from "./components/settings.ts";
 import { StateStore } from "./components/state-store.ts";
+import { waysOf } from "./components/ways.ts";
 
-const { backend, notificationService, recurringTaskService, analyticsService } = services;
+const { notificationService } = services;
 const scopes = Object.values(services).map(({ appId }) => appId);
 
 // Whatever is wrong with the config is said here, before anything is made.
@@ -30,24 +33,38 @@ const inCluster = { providers: { kubernetes: cluster.provider } };
 const dapr = new DaprControlPlane("dapr", { chart: settings.daprChart, crds, highlyAvailable }, inCluster);
 
 const { of: images } = new Images("images", { source: cluster.images });
-const broker = new Broker("broker", { site, namespace, image: images.backend }, inCluster);
-const stateStore = new StateStore("state-store", { site, namespace }, inCluster);
-const mail = new Mail("mail", { site, namespace }, inCluster);
-const database = new Database("database", { site, namespace }, inCluster);
+// No pod starts before what isolates it.
+const network = new NetworkPolicies("network", { namespace, ways: waysOf(settings) }, inCluster);
+const isolated = { ...inCluster, dependsOn: network };
+const broker = new Broker("broker", { site, namespace, image: images.backend }, isolated);
+const stateStore = new StateStore("state-store", { site, namespace }, isolated);
+const mail = new Mail("mail", { site, namespace }, isolated);
+const database = new Database("database", { site, namespace }, isolated);
 const appSecrets = new AppSecrets(
   "secrets",
   { namespace, databaseUrl: database.url, analyticsUrl: database.analyticsUrl },
   inCluster,
 );
+const tokens = perService(
+  (service) =>
+    new DaprTokens(`${services[service].name}-tokens`, { namespace, identity: services[service] }, inCluster),
+);
 const { connection, revision } = broker;
 new Monitoring(
   "monitoring",
   { namespace, image: images.backend, connection, revision },
-  { ...inCluster, dependsOn: broker },
+  { ...inCluster, dependsOn: [network, broker] },
 );
 const frontDoor = new FrontDoor("front-door", { site });
 
-const configuration = new DaprConfiguration("configuration", { namespace, tracing }, { ...inCluster, dependsOn: dapr });
+const configurations = perService(
+  (service) =>
+    new DaprConfiguration(
+      `${services[service].name}-configuration`,
+      { namespace, service, tracing },
+      { ...inCluster, dependsOn: dapr },
+    ),
+);
 const pubsub = new DaprComponent(
   "pubsub",
   {
@@ -87,56 +104,58 @@ const email =
 const resiliency = new DaprResiliency("resiliency", { namespace, scopes }, { ...inCluster, dependsOn: [dapr] });
 
 // A pod that starts before the injector is ready gets no sidecar, and a sidecar loads only the Components that it finds.
-const withSidecar = { ...inCluster, dependsOn: [dapr, pubsub, state, resiliency, database, appSecrets] };
-const common = {
+const withSidecar = { ...inCluster, dependsOn: [network, dapr, pubsub, state, resiliency, database, appSecrets] };
+/** What every service has. */
+const common = (service: ServiceKey) => ({
   namespace,
-  configuration: configuration.configurationName,
+  identity: services[service],
+  image: images[service],
+  configuration: configurations[service].configurationName,
   variables: tracingVariables(tracing),
   revisions: {
     [secrets.todo.name]: appSecrets.revision,
     [secrets.redis.name]: stateStore.revision,
     ...(broker.revision === undefined ? {} : { [secrets.redpanda.name]: broker.revision }),
+    ...tokens[service].revisions,
     [components.pubsub]: pubsub.revision,
     [components.stateStore]: state.revision,
     resiliency: resiliency.revision,
+    configuration: configurations[service].revision,
   },
   highlyAvailable,
-};
+});
 const databaseUrl = { secret: secrets.todo.name, key: secrets.todo.keys.databaseUrl };
 const jwtSecret = { secret: secrets.todo.name, key: secrets.todo.keys.jwtSecret };
 const vapidSecret = { secret: secrets.todo.name, key: secrets.todo.keys.vapidSecret };
 const nextTaskToken = { secret: secrets.nextTask.name, key: secrets.nextTask.keys.token };
-// Those two that know each other by it.
-const withNextTask = {
-  ...common,
-  revisions: { ...common.revisions, [secrets.nextTask.name]: appSecrets.nextTaskRevision },
+/** What those two have besides that know each other by it. */
+const withNextTask = (service: ServiceKey) => {
+  const { revisions, ...args } = common(service);
+  return { ...args, revisions: { ...revisions, [secrets.nextTask.name]: appSecrets.nextTaskRevision } };
 };
 const backendService = new DaprService(
   "backend",
   {
-    ...withNextTask,
-    identity: backend,
-    image: images.backend,
+    ...withNextTask("backend"),
     secretVariables: [databaseUrl, jwtSecret, nextTaskToken],
     files: database.files,
     loadBalancer: frontDoor.loadBalancer,
   },
   withSidecar,
 );
+const ofNotifications = common("notificationService");
 new DaprService(
   "notification-service",
   {
-    ...common,
-    identity: notificationService,
-    image: images.notificationService,
+    ...ofNotifications,
     secretVariables: [jwtSecret, vapidSecret],
     variables: {
-      ...common.variables,
+      ...ofNotifications.variables,
       EMAIL: email === undefined ? "off" : "on",
       ...(settings.pushContact === undefined ? {} : { VAPID_SUBJECT: settings.pushContact }),
     },
     revisions: {
-      ...common.revisions,
+      ...ofNotifications.revisions,
       ...(mail.revision === undefined ? {} : { [secrets.smtp.name]: mail.revision }),
       ...(email === undefined ? {} : { [components.email]: email.revision }),
     },
@@ -145,22 +164,16 @@ new DaprService(
 );
 new DaprService(
   "recurring-task-service",
-  {
-    ...withNextTask,
-    identity: recurringTaskService,
-    image: images.recurringTaskService,
-    secretVariables: [jwtSecret, nextTaskToken],
-  },
+  { ...withNextTask("recurringTaskService"), secretVariables: [jwtSecret, nextTaskToken] },
   withSidecar,
 );
+const ofAnalytics = common("analyticsService");
 new DaprService(
   "analytics-service",
   {
-    ...common,
-    identity: analyticsService,
-    image: images.analyticsService,
+    ...ofAnalytics,
     secretVariables: [{ secret: secrets.analytics.name, key: secrets.analytics.keys.databaseUrl }, jwtSecret],
-    revisions: { ...common.revisions, [secrets.analytics.name]: appSecrets.analyticsRevision },
+    revisions: { ...ofAnalytics.revisions, [secrets.analytics.name]: appSecrets.analyticsRevision },
     files: database.files,
   },
   withSidecar,

@@ -34,6 +34,7 @@ export default defineConfig({
           hookTimeout: 120_000,
         },
       },
+      { test: { name: "manifests", include: ["test/manifests/*.test.ts"], maxWorkers, testTimeout: 60_000 } },
       { test: { name: "cluster", include: ["test/cluster/*.test.ts"], maxWorkers } },
       // By itself: it takes all of a small machine.
       { test: { name: "chaos", include: ["test/chaos/*.test.ts"], fileParallelism: false } },

@@ -8,7 +8,14 @@ import { eventOf } from "../test/servers/events.ts";
 import { freePort } from "../test/servers/ports.ts";
 import { createDatabase, query } from "../test/servers/postgres.ts";
 import { type Server, serverDir, startServer } from "../test/servers/process.ts";
-import { jwtSecret, nextTaskToken, nodeCommand, serviceCommand } from "../test/servers/service.ts";
+import {
+  apiToken,
+  appApiToken,
+  jwtSecret,
+  nextTaskToken,
+  nodeCommand,
+  serviceCommand,
+} from "../test/servers/service.ts";
 import { bearer } from "../test/servers/token.ts";
 import type { Post } from "./load.ts";
 import { follow } from "./log-lines.ts";
@@ -64,6 +71,8 @@ interface App {
   readonly env?: Readonly<Record<string, string>>;
   /** A path that answers 200 once the program can be used. */
   readonly ready: string;
+  /** What its sidecar has it show, as in a cluster. @default nothing: it knows of no token */
+  readonly apiToken?: string;
 }
 
 const peers = join(import.meta.dirname, "peers");
@@ -83,7 +92,7 @@ interface LogLine {
 }
 
 const notificationService = {
-  subscriber: () => ({ command: serviceCommand("notification-service"), ready: probes.readiness }),
+  subscriber: () => ({ command: serviceCommand("notification-service"), ready: probes.readiness, apiToken }),
   read: (text: string) => {
     if (!text.includes('"outcome":"told"')) return undefined;
     const { time, msg, type, taskId } = JSON.parse(text) as LogLine;
@@ -107,6 +116,7 @@ const programs: Readonly<Record<PeerName, Programs>> = {
       command: serviceCommand("backend"),
       env: { DATABASE_URL: url },
       ready: probes.readiness,
+      apiToken,
     }),
     ...notificationService,
   },
@@ -154,8 +164,8 @@ async function startPod(
 ): Promise<Pod> {
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
-  const sidecar = await startDaprd({ appId, appPort: port, brokers, valkey });
   const app = program(port);
+  const sidecar = await startDaprd({ appId, appPort: port, brokers, valkey, apiToken: app.apiToken });
   const startedAt = performance.now();
   let readyMs = 0;
   const server = await startServer({
@@ -167,6 +177,8 @@ async function startPod(
       PORT: String(port),
       JWT_SECRET: jwtSecret,
       NEXT_TASK_TOKEN: nextTaskToken,
+      APP_API_TOKEN: appApiToken,
+      ...(app.apiToken !== undefined && { DAPR_API_TOKEN: app.apiToken }),
       NODE_ENV: "production",
       DAPR_HTTP_PORT: String(sidecar.httpPort),
       ...app.env,

@@ -35,7 +35,7 @@ export async function measureReplicas(
 /** Publishes the four events of each of some tasks, and resolves to when all of them were handled. */
 async function publishAll(peer: Peer, users: readonly string[], count: number, firstTask: number): Promise<number[]> {
   const before = new Set(peer.handled().keys());
-  const dapr = new DaprClient({ port: peer.publisher.httpPort });
+  const dapr = new DaprClient({ port: peer.publisher.httpPort, apiToken: peer.publisher.apiToken });
   const at = new Date().toISOString();
   const tasks = Array.from({ length: count / 4 }, (_, index) => ({
     task_id: firstTask + index + 1,

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { components, topic } from "@event-flow/events";
+import { components, daprTokenHeader, topic } from "@event-flow/events";
 import { continueTrace } from "@event-flow/service";
 import pg from "pg";
 import type { ChangedTask } from "../apps/backend/src/events.ts";
@@ -204,9 +204,10 @@ async function check(turn: Turn): Promise<Check> {
 
 async function measureBulk({ peer, plan }: Turn): Promise<Bulk[]> {
   const url = `http://127.0.0.1:${peer.publisher.httpPort}/v1.0/publish/bulk/${components.pubsub}/${topic("task_created")}`;
+  const { apiToken } = peer.publisher;
   const posts = Array.from({ length: 200 }, (_, nth) => ({
     url,
-    headers: {},
+    headers: apiToken === undefined ? {} : { [daprTokenHeader]: apiToken },
     key: String(nth),
     body: Array.from({ length: eventsPerBulk }, (_entry, index) => {
       const event = createdEvent(randomUUID(), `Task ${nth}.${index} of the bench`, nth * eventsPerBulk + index + 1);

@@ -5,8 +5,9 @@
  *     node commands/dead-letters.ts replay  --service <name> <id>… | --all
  *     node commands/dead-letters.ts discard --service <name> <id>… | --all
  *
- * It asks the subscriber's sidecar, which has the state store and the broker: through kubectl in the stack that is up here, or
- * in another one by --context and --namespace; or at --dapr <url>, with a token in DAPR_API_TOKEN if it needs one.
+ * It asks the subscriber's sidecar, which has the state store, and has the backend's publish: nobody else may. Through kubectl, with
+ * the tokens in the stack's secrets, in the stack that is up here, or in another one by --context and --namespace; or at --dapr <url>
+ * and --publisher <url>, with tokens in DAPR_API_TOKEN and PUBLISHER_API_TOKEN if they need them.
  */
 import {
   components,
@@ -14,11 +15,14 @@ import {
   deadLetterListSchema,
   deadLetterSchema,
   subscribers,
+  services,
+  type ServiceIdentity,
   type DeadLetter,
   daprHttpPort,
+  daprTokenHeader,
 } from "@event-flow/events";
 import { printable } from "../components/text.ts";
-import { forward } from "../test/flow/access.ts";
+import { forward, type Forward, tokenHeader } from "../test/flow/access.ts";
 import { print } from "../test/tools/progress.ts";
 import { main, readArguments } from "./process.ts";
 import { openWorkspace } from "./workspace.ts";
@@ -26,13 +30,14 @@ import { openWorkspace } from "./workspace.ts";
 const names = subscribers.map(({ name }) => name);
 const usage =
   "usage: dead-letters.ts list | (replay | discard) (<id>… | --all) " +
-  `(--service ${names.join(" | ")} [--context … --namespace …] | --dapr <url>)`;
+  `(--service ${names.join(" | ")} [--context … --namespace …] | --dapr <url> [--publisher <url>])`;
 
 const { values, positionals } = readArguments(usage, {
   allowPositionals: true,
   options: {
     all: { type: "boolean", default: false },
     dapr: { type: "string" },
+    publisher: { type: "string" },
     service: { type: "string", default: "" },
     context: { type: "string" },
     namespace: { type: "string", default: "default" },
@@ -43,13 +48,12 @@ const [verb, ...ids] = positionals;
 /** Calls Dapr's HTTP API; resolves to what it answered. */
 type Call = (method: string, path: string, body?: { type: string; text: string }) => Promise<Response>;
 
-function caller(url: string): Call {
-  const token = process.env["DAPR_API_TOKEN"];
+function caller(url: string, token: Record<string, string>): Call {
   return async (method, path, body) => {
     const response = await fetch(`${url}/v1.0/${path}`, {
       method,
       headers: {
-        ...(token !== undefined && { "dapr-api-token": token }),
+        ...token,
         ...(body !== undefined && { "content-type": body.type }),
       },
       ...(body !== undefined && { body: body.text }),
@@ -99,7 +103,7 @@ async function replay(call: Call, { id, topic, key, event, cut }: DeadLetter): P
   });
 }
 
-async function run(call: Call): Promise<void> {
+async function run({ call, publish }: Sidecars): Promise<void> {
   const { list } = await readList(call);
   if (verb === "list") {
     for (const { id, event_id, failed_at, cause } of list) {
@@ -116,29 +120,66 @@ async function run(call: Call): Promise<void> {
     if (verb === "replay") {
       const key = encodeURIComponent(deadLetterKeys.letter(id));
       const response = await call("GET", `state/${components.stateStore}/${key}?consistency=strong`);
-      await replay(call, deadLetterSchema.parse(await response.json()));
+      await replay(publish, deadLetterSchema.parse(await response.json()));
     }
     await remove(call, id);
     print(`${verb === "replay" ? "replayed" : "discarded"} ${printable(id, 400)}`);
   }
 }
 
-/** A way to the sidecar, and how to give it up. */
-async function open(): Promise<{ url: string; close: () => void }> {
-  const { dapr: url, service, context, namespace } = values;
-  if (url !== undefined) return { url, close: () => undefined };
+/** A sidecar of each kind that is asked. */
+interface Sidecars {
+  /** The subscriber's. */
+  readonly call: Call;
+  /** What may publish events. */
+  readonly publish: Call;
+  readonly close: () => void;
+}
+
+/** By addresses that were told. */
+function told(url: string): Sidecars {
+  const token = (value: string | undefined) => (value === undefined ? {} : { [daprTokenHeader]: value });
+  const call = caller(url, token(process.env["DAPR_API_TOKEN"]));
+  const { publisher } = values;
+  const publish = publisher === undefined ? call : caller(publisher, token(process.env["PUBLISHER_API_TOKEN"]));
+  return { call, publish, close: () => undefined };
+}
+
+/** In a cluster. */
+async function open({ context, namespace }: { context: string | undefined; namespace: string }): Promise<Sidecars> {
   const access = context === undefined ? await openWorkspace() : { kubectl: "kubectl", context, namespace, env: {} };
-  return forward(access, `deployment/${service}`, daprHttpPort);
+  const ways: Forward[] = [];
+  const close = () => {
+    for (const way of ways) way.close();
+  };
+  const to = async (service: ServiceIdentity): Promise<Call> => {
+    const token = await tokenHeader(access, service);
+    const way = await forward(access, `deployment/${service.name}`, daprHttpPort);
+    ways.push(way);
+    return caller(way.url, token);
+  };
+  try {
+    const subscriber = subscribers.find(({ name }) => name === values.service);
+    if (subscriber === undefined) throw new Error(usage);
+    const call = await to(subscriber);
+    return { call, publish: verb === "replay" ? await to(services.backend) : call, close };
+  } catch (error) {
+    close();
+    throw error;
+  }
 }
 
 await main(async () => {
   const known = verb === "list" ? ids.length === 0 : verb === "replay" || verb === "discard";
   const isSomeones = /^https?:/.test(values.dapr ?? "") || names.includes(values.service);
   if (!known || !isSomeones || (verb !== "list" && values.all === ids.length > 0)) throw new Error(usage);
-  const { url, close } = await open();
+  const sidecars =
+    values.dapr === undefined
+      ? await open({ context: values.context, namespace: values.namespace })
+      : told(values.dapr);
   try {
-    await run(caller(url));
+    await run(sidecars);
   } finally {
-    close();
+    sidecars.close();
   }
 });

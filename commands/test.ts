@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { repositoryRoot } from "../components/content-tag.ts";
-import { otelCollector, toxiproxy } from "../test/tools/go-tools.ts";
+import { kubeconform, kubeScore, otelCollector, toxiproxy } from "../test/tools/go-tools.ts";
 import { buildTools } from "../test/tools/index.ts";
 import { print, say, seconds } from "../test/tools/progress.ts";
 import { CommandFailed, main, runShown } from "./process.ts";
@@ -79,7 +79,7 @@ const checks: readonly Stage[] = [
   check("format", "prettier", "--check", "."),
   check("lint", "eslint", "--max-warnings", "0", "."),
   check("types", "tsc"),
-  tests("unit", "apps", "pulumi", "cluster"),
+  tests("unit", "manifests", "apps", "pulumi", "cluster"),
 ];
 
 const stages = {
@@ -95,7 +95,7 @@ await main(async () => {
   if (!Object.hasOwn(stages, which)) throw new Error(`usage: test.ts ${Object.keys(stages).join("|")}`);
   // First, so that what takes long on a new machine isn't counted as a test's own time, and takes no core from the others.
   await buildTools();
-  await buildTools([otelCollector, toxiproxy]);
+  await buildTools([otelCollector, toxiproxy, kubeconform, kubeScore]);
   let passed = 0;
   let failed = 0;
   for (const stage of stages[which as keyof typeof stages]) {

@@ -2,7 +2,15 @@ import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { eachService, perService, probes, serviceKeys, services, type ServiceKey } from "@event-flow/events";
+import {
+  daprTokenHeader,
+  eachService,
+  perService,
+  probes,
+  serviceKeys,
+  services,
+  type ServiceKey,
+} from "@event-flow/events";
 import { clientAt, eventLines } from "../test/flow/access.ts";
 import { followOneEvent } from "../test/flow/flow.ts";
 import { freePort, take } from "../test/servers/ports.ts";
@@ -74,10 +82,13 @@ function describe(system: System, urls: Record<ServiceKey, string>, logs: string
   const user = randomUUID();
   const rows = [
     ...serviceKeys.map((service) => [services[service].name, `${urls[service]}/docs`]),
-    ...serviceKeys.map((service) => [
-      `${services[service].name}-daprd`,
-      `http://127.0.0.1:${system.pods[service][0]?.daprd.httpPort ?? ""}`,
-    ]),
+    ...serviceKeys.map((service) => {
+      const { httpPort, apiToken } = system.pods[service][0]?.daprd ?? {};
+      return [
+        `${services[service].name}-daprd`,
+        `http://127.0.0.1:${httpPort ?? ""}  ${daprTokenHeader}: ${apiToken ?? ""}`,
+      ];
+    }),
     ["kafka", system.kafka.brokers],
     ["valkey", system.valkey.address],
     ["postgres", system.databaseUrl],

@@ -3,6 +3,7 @@ import * as pulumi from "@pulumi/pulumi";
 import type { Site } from "./cluster.ts";
 import type { BrokerConnection, SaslAuth } from "./dapr-component.ts";
 import { oneTimeJob } from "./one-time-job.ts";
+import { serviceUser } from "./pod-security.ts";
 import { saslVariables } from "./sasl-variables.ts";
 import { StatefulServer, type StatefulServerArgs } from "./stateful-server.ts";
 import { VersionedSecret } from "./versioned-secret.ts";
@@ -35,7 +36,7 @@ export class Broker extends pulumi.ComponentResource {
       case "dev": {
         const server = new StatefulServer(
           `${name}-server`,
-          { namespace, ...inClusterBrokers[site.settings.broker] },
+          { namespace, ...brokerServer(site.settings.broker) },
           { parent: this },
         );
         this.connection = { brokers: [server.address], auth: { type: "none" } };
@@ -62,9 +63,9 @@ export class Broker extends pulumi.ComponentResource {
           `${name}-check`,
           {
             namespace,
-            jobName: "redpanda-check",
+            jobName: brokerCheck,
             image,
-            runAs: 1000,
+            runAs: serviceUser,
             command: ["node", "/app/apps/service/src/check-broker.ts"],
             env: [{ name: "BROKERS", value: brokers.join(",") }, ...saslVariables(userIn(checked.secretName))],
             retries: 2,
@@ -88,6 +89,9 @@ export class Broker extends pulumi.ComponentResource {
   }
 }
 
+/** The job that looks at Redpanda Cloud before anybody uses it. */
+export const brokerCheck = "redpanda-check";
+
 const port = 9092;
 
 /** The brokers that stack dev can run. A client of either is sent on to the address that it advertises. */
@@ -110,7 +114,9 @@ const inClusterBrokers: Record<"redpanda" | "kafka", Omit<StatefulServerArgs, "n
       "--advertise-rpc-addr=127.0.0.1:33145",
     ],
     dataPath: "/var/lib/redpanda/data",
-    resources: { requests: { cpu: "100m", memory: "512Mi" }, limits: { memory: "1536Mi" } },
+    // What its arguments say becomes a file, which it writes anew at each start.
+    scratch: ["/etc/redpanda", "/tmp"],
+    resources: { requests: { cpu: "100m", memory: "512Mi" }, limits: { cpu: "2", memory: "1536Mi" } },
   },
   kafka: {
     serverName: "kafka",
@@ -138,6 +144,13 @@ const inClusterBrokers: Record<"redpanda" | "kafka", Omit<StatefulServerArgs, "n
       KAFKA_HEAP_OPTS: "-Xms256m -Xmx384m",
     }).map(([name, value]) => ({ name, value })),
     dataPath: "/var/lib/kafka/data",
-    resources: { requests: { cpu: "100m", memory: "512Mi" }, limits: { memory: "1Gi" } },
+    // Its configuration, which the image makes of the environment at each start, and logs of the Java runtime and of its tools.
+    scratch: ["/opt/kafka/config", "/opt/kafka/logs", "/tmp"],
+    resources: { requests: { cpu: "100m", memory: "512Mi" }, limits: { cpu: "2", memory: "1Gi" } },
   },
 };
+
+/** One of them. */
+export function brokerServer(broker: keyof typeof inClusterBrokers): Omit<StatefulServerArgs, "namespace"> {
+  return inClusterBrokers[broker];
+}

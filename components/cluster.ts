@@ -2,6 +2,7 @@ import * as digitalocean from "@pulumi/digitalocean";
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import type { ImageSource } from "./images.ts";
+import { restrictedNamespace } from "./pod-security.ts";
 import type { DevSettings, ProdSettings, Settings } from "./settings.ts";
 
 export interface ClusterArgs {
@@ -19,6 +20,8 @@ export type Site =
       readonly settings: ProdSettings;
       /** The private network that everything is in. */
       readonly vpcId: pulumi.Output<string>;
+      /** That network's addresses. */
+      readonly vpcRange: pulumi.Output<string>;
       /** The cluster's id at DigitalOcean. */
       readonly clusterId: pulumi.Output<string>;
     };
@@ -81,7 +84,7 @@ export class Cluster extends pulumi.ComponentResource {
           },
           { parent: this },
         );
-        this.site = { environment: "prod", settings, vpcId: vpc.id, clusterId: cluster.id };
+        this.site = { environment: "prod", settings, vpcId: vpc.id, vpcRange: vpc.ipRange, clusterId: cluster.id };
         // As `doctl kubernetes cluster kubeconfig save` calls it.
         this.kubeContext = pulumi.interpolate`do-${region}-${cluster.name}`;
         break;
@@ -158,18 +161,12 @@ export class Cluster extends pulumi.ComponentResource {
   }
 
   #namespaceCalled(name: string, namespace: string): pulumi.Output<string> {
-    // Every cluster has this one.
-    if (namespace === "default") return pulumi.output(namespace);
-    return new k8s.core.v1.Namespace(
-      `${name}-namespace`,
-      {
-        metadata: {
-          name: namespace,
-          labels: { "pod-security.kubernetes.io/enforce": "restricted" },
-        },
-      },
-      { parent: this, provider: this.provider },
-    ).metadata.name;
+    const metadata = { name: namespace, labels: restrictedNamespace };
+    const opts = { parent: this, provider: this.provider };
+    // Every cluster has this one, which gets the labels, and keeps none of them when the stack goes.
+    return namespace === "default"
+      ? new k8s.core.v1.NamespacePatch(`${name}-namespace`, { metadata }, opts).metadata.name
+      : new k8s.core.v1.Namespace(`${name}-namespace`, { metadata }, opts).metadata.name;
   }
 }
 

@@ -1,6 +1,7 @@
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import { createHash } from "node:crypto";
+import { topicScopes } from "./dapr-access.ts";
 import { kafkaDelivery } from "./delivery.ts";
 import type { SaslMechanism } from "./settings.ts";
 
@@ -55,6 +56,7 @@ export function kafkaMetadata(connection: BrokerConnection): MetadataItem[] {
     { name: "clientID", value: "{appID}" },
     // No `consumerGroup`: Dapr then takes the app id, one group for each service.
     ...kafkaDelivery,
+    ...topicScopes,
     { name: "authType", value: connection.auth.type },
     ...saslMetadata(connection.auth),
   ];
@@ -159,8 +161,8 @@ export class DaprComponent extends pulumi.ComponentResource {
     this.componentName = manifest.metadata.name;
     // The manifest's id is in it so that nobody has the new revision before the manifest is the new one.
     this.revision = pulumi
-      .all([pulumi.output(args.metadata), manifest.id])
-      .apply(([metadata]) => createHash("sha256").update(JSON.stringify(metadata)).digest("hex").slice(0, 16));
+      .all([pulumi.output([args.metadata, args.scopes]), manifest.id])
+      .apply(([setUp]) => createHash("sha256").update(JSON.stringify(setUp)).digest("hex").slice(0, 16));
     this.registerOutputs({ componentName: this.componentName, revision: this.revision });
   }
 }

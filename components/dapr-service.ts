@@ -1,14 +1,18 @@
-import { metricsPath, probes, type ServiceIdentity } from "@event-flow/events";
+import { daprTokenKey, daprTokenSecrets, metricsPath, probes, type ServiceIdentity } from "@event-flow/events";
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
+import { containerResources } from "./container-resources.ts";
 import { preStopSeconds } from "./delivery.ts";
+import { restrictedContainer, restrictedPod, serviceUser } from "./pod-security.ts";
 import { daprMetricsPort, scrapeAnnotations } from "./scraping.ts";
 import type { SecretFiles } from "./stateful-server.ts";
 
-/** An environment variable from a secret, of the same name as its key. */
+/** An environment variable from a secret. */
 export interface SecretVariable {
   readonly secret: string;
   readonly key: string;
+  /** What it's called. @default the key */
+  readonly variable?: string;
 }
 
 export interface DaprServiceArgs {
@@ -99,23 +103,19 @@ export class DaprService extends pulumi.ComponentResource {
               enableServiceLinks: false,
               terminationGracePeriodSeconds: 45,
               ...(highlyAvailable ? { topologySpreadConstraints: [onDifferentNodes(labels)] } : {}),
-              securityContext: {
-                runAsNonRoot: true,
-                runAsUser: 1000,
-                runAsGroup: 1000,
-                fsGroup: 1000,
-                seccompProfile: { type: "RuntimeDefault" },
-              },
+              securityContext: restrictedPod(serviceUser),
               containers: [
                 {
                   name: identity.name,
                   image: args.image,
                   imagePullPolicy: "IfNotPresent",
                   env: [
-                    ...args.secretVariables.map(({ secret, key }) => ({
-                      name: key,
-                      valueFrom: { secretKeyRef: { name: secret, key } },
-                    })),
+                    ...[...args.secretVariables, ...tokenVariables(identity)].map(
+                      ({ secret, key, variable = key }) => ({
+                        name: variable,
+                        valueFrom: { secretKeyRef: { name: secret, key } },
+                      }),
+                    ),
                     ...Object.entries(variables).map(([variable, value]) => ({ name: variable, value })),
                   ],
                   ports: [{ name: "http", containerPort: identity.port }],
@@ -136,15 +136,11 @@ export class DaprService extends pulumi.ComponentResource {
                     timeoutSeconds: 3,
                   },
                   lifecycle: { preStop: { sleep: { seconds: preStopSeconds } } },
-                  resources: {
+                  resources: containerResources({
                     requests: { cpu: "50m", memory: "96Mi" },
                     limits: { cpu: "500m", memory: "512Mi" },
-                  },
-                  securityContext: {
-                    allowPrivilegeEscalation: false,
-                    capabilities: { drop: ["ALL"] },
-                    readOnlyRootFilesystem: true,
-                  },
+                  }),
+                  securityContext: restrictedContainer,
                   volumeMounts: [
                     { name: "tmp", mountPath: "/tmp" },
                     ...(files === undefined ? [] : [{ name: "files", mountPath: files.path, readOnly: true }]),
@@ -219,8 +215,18 @@ function onDifferentNodes(labels: Record<string, string>): k8s.types.input.core.
   };
 }
 
+/** The tokens by which a service and its sidecar know each other: the injector gives them to the sidecar only. */
+function tokenVariables(identity: ServiceIdentity): SecretVariable[] {
+  const { api, app } = daprTokenSecrets(identity);
+  return [
+    { secret: api, key: daprTokenKey, variable: "DAPR_API_TOKEN" },
+    { secret: app, key: daprTokenKey, variable: "APP_API_TOKEN" },
+  ];
+}
+
 /** What Dapr's injector is told (https://docs.dapr.io/reference/arguments-annotations-overview/). */
 export function sidecarAnnotations(identity: ServiceIdentity): Record<string, string> {
+  const tokens = daprTokenSecrets(identity);
   return {
     "dapr.io/enabled": "true",
     "dapr.io/app-id": identity.appId,
@@ -239,6 +245,10 @@ export function sidecarAnnotations(identity: ServiceIdentity): Record<string, st
     "dapr.io/sidecar-seccomp-profile-type": "RuntimeDefault",
     // It would need the service account's token, and Components get their secrets from the operator.
     "dapr.io/disable-builtin-k8s-secret-store": "true",
+    "dapr.io/api-token-secret": tokens.api,
+    "dapr.io/app-token-secret": tokens.app,
+    // Its API is for the service only, the default made plain.
+    "dapr.io/sidecar-listen-addresses": "[::1],127.0.0.1",
     // The sidecar takes no more events as soon as the pod ends, but publishes for the service until that is gone.
     "dapr.io/block-shutdown-duration": "10s",
     "dapr.io/graceful-shutdown-seconds": "10",

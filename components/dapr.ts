@@ -4,6 +4,7 @@ import { readdir, readFile } from "node:fs/promises";
 import path from "node:path";
 import { parseAllDocuments } from "yaml";
 import { z } from "zod";
+import { restrictedNamespace } from "./pod-security.ts";
 import type { DaprChart } from "./settings.ts";
 import { daprChartRepository, daprNamespace, daprVersion } from "./versions.ts";
 
@@ -106,7 +107,8 @@ export class DaprControlPlane extends pulumi.ComponentResource {
 
     const namespace = new k8s.core.v1.Namespace(
       `${name}-namespace`,
-      { metadata: { name: daprNamespace } },
+      // The chart's pods keep to it, too.
+      { metadata: { name: daprNamespace, labels: restrictedNamespace } },
       { parent: this },
     );
 
@@ -151,7 +153,13 @@ function chartValues(highlyAvailable: boolean) {
     },
     // The injector's webhook lets a pod start without a sidecar when it can't be asked. The watchdog restarts such pods.
     dapr_operator: { watchInterval: "10s", resources },
-    dapr_sidecar_injector: { sidecarDropALLCapabilities: true, resources },
+    // What the chart has by default stands here, too, where losing it would be worse than it shows. Sidecars run as their pod's user.
+    dapr_sidecar_injector: {
+      sidecarDropALLCapabilities: true,
+      sidecarReadOnlyRootFilesystem: true,
+      sidecarRunAsNonRoot: true,
+      resources,
+    },
     dapr_sentry: { resources },
     dapr_placement: { resources },
     // There are always three schedulers. On one machine their jobs need not outlive them.

@@ -1,8 +1,10 @@
+import { services } from "@event-flow/events";
 import * as digitalocean from "@pulumi/digitalocean";
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import * as random from "@pulumi/random";
 import type { Site } from "./cluster.ts";
+import { openWay } from "./network-policies.ts";
 import { oneTimeJob } from "./one-time-job.ts";
 import { type SecretFiles, StatefulServer } from "./stateful-server.ts";
 import { VersionedSecret } from "./versioned-secret.ts";
@@ -48,10 +50,9 @@ export class Database extends pulumi.ComponentResource {
           `${name}-server`,
           {
             namespace,
-            serverName: "postgres",
+            ...databaseServer,
             image: images.postgres,
             runAs: 999,
-            port: 5432,
             env: [
               { name: "POSTGRES_DB", value: databaseName },
               { name: "POSTGRES_USER", value: userName },
@@ -65,7 +66,8 @@ export class Database extends pulumi.ComponentResource {
             // Over TCP: while the image sets the database up, its server listens on the socket only.
             readyWhen: ["pg_isready", "--host=127.0.0.1", `--username=${userName}`, `--dbname=${databaseName}`],
             dataPath,
-            resources: { requests: { cpu: "50m", memory: "96Mi" }, limits: { memory: "512Mi" } },
+            scratch: ["/tmp", "/var/run/postgresql"],
+            resources: { requests: { cpu: "50m", memory: "96Mi" }, limits: { cpu: "2", memory: "512Mi" } },
           },
           { parent: this },
         );
@@ -75,7 +77,7 @@ export class Database extends pulumi.ComponentResource {
         break;
       }
       case "prod": {
-        const { settings, vpcId, clusterId } = site;
+        const { settings, vpcId, vpcRange, clusterId } = site;
         const postgres = new digitalocean.DatabaseCluster(
           `${name}-postgres`,
           {
@@ -130,6 +132,19 @@ export class Database extends pulumi.ComponentResource {
           { parent: this },
         );
         this.files = { path: caPath, secretName: ca.metadata.name };
+        const way = openWay(
+          name,
+          {
+            namespace,
+            way: {
+              name: "postgres",
+              from: { pods: [...databaseClients, databaseJobs.prod] },
+              to: { others: [{ ipBlock: { cidr: vpcRange } }] },
+              ports: [postgres.port],
+            },
+          },
+          { parent: this },
+        );
         const urlFor = (userAndPassword: pulumi.Output<string>, { name: databaseToUse } = database) => {
           const address = pulumi.interpolate`${postgres.privateHost}:${postgres.port}/${databaseToUse}`;
           const tls = `sslmode=verify-full&sslrootcert=${caPath}/${caFile}`;
@@ -144,7 +159,7 @@ export class Database extends pulumi.ComponentResource {
           namespace,
           adminUrl: urlFor(pulumi.interpolate`${postgres.user}:${postgres.password}`),
           files: this.files,
-          dependsOn: [firewall, user, analyticsDatabase, analyticsUser],
+          dependsOn: [firewall, ...way, user, analyticsDatabase, analyticsUser],
         });
         break;
       }
@@ -176,7 +191,7 @@ export class Database extends pulumi.ComponentResource {
       `${name}-make-analytics`,
       {
         namespace,
-        jobName: "postgres-analytics",
+        jobName: databaseJobs.dev,
         image: images.postgres,
         runAs: 999,
         command: ["sh", "-c", 'printf %s "$SQL" | psql --no-psqlrc --set=ON_ERROR_STOP=1'],
@@ -216,7 +231,7 @@ export class Database extends pulumi.ComponentResource {
       `${name}-grant`,
       {
         namespace,
-        jobName: "postgres-grant",
+        jobName: databaseJobs.prod,
         image: images.postgres,
         runAs: 999,
         command: ["sh", "-c", 'printf %s "$SQL" | psql "$URL" --no-psqlrc --set=ON_ERROR_STOP=1'],
@@ -240,6 +255,15 @@ export class Database extends pulumi.ComponentResource {
     );
   }
 }
+
+/** The server of stack dev. */
+export const databaseServer = { serverName: "postgres", port: 5432 } as const;
+
+/** The services that have a database there. */
+export const databaseClients: readonly string[] = [services.backend.name, services.analyticsService.name];
+
+/** The jobs that ready the databases of each stack. */
+export const databaseJobs = { dev: "postgres-analytics", prod: "postgres-grant" } as const;
 
 const databaseName = "todo";
 const userName = "todo";

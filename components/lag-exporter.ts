@@ -1,7 +1,9 @@
 import { metricsPath } from "@event-flow/events";
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
+import { containerResources } from "./container-resources.ts";
 import type { BrokerConnection } from "./dapr-component.ts";
+import { restrictedContainer, restrictedPod, serviceUser } from "./pod-security.ts";
 import { saslVariables } from "./sasl-variables.ts";
 import { metricsPortName, scrapeAnnotations } from "./scraping.ts";
 
@@ -22,9 +24,8 @@ export interface LagExporterArgs {
   readonly revision?: pulumi.Input<string> | undefined;
 }
 
-const serverName = "lag-exporter";
-/** As kafka_exporter's. */
-const port = 9308;
+/** Its Deployment's name, and its port: kafka_exporter's. */
+export const lagExporter = { name: "lag-exporter", port: 9308 } as const;
 
 /** Shows Prometheus how far the subscribers are behind the broker. */
 export class LagExporter extends pulumi.ComponentResource {
@@ -35,6 +36,7 @@ export class LagExporter extends pulumi.ComponentResource {
     super("event-flow:monitoring:LagExporter", name, {}, opts);
 
     const { namespace, revision } = args;
+    const { name: serverName, port } = lagExporter;
     const labels = { app: serverName };
     const deployment = new k8s.apps.v1.Deployment(
       `${name}-deployment`,
@@ -55,12 +57,7 @@ export class LagExporter extends pulumi.ComponentResource {
             spec: {
               automountServiceAccountToken: false,
               enableServiceLinks: false,
-              securityContext: {
-                runAsNonRoot: true,
-                runAsUser: 1000,
-                runAsGroup: 1000,
-                seccompProfile: { type: "RuntimeDefault" },
-              },
+              securityContext: restrictedPod(serviceUser),
               containers: [
                 {
                   name: serverName,
@@ -74,14 +71,14 @@ export class LagExporter extends pulumi.ComponentResource {
                     ...saslVariables(args.connection.auth),
                   ],
                   ports: [{ name: metricsPortName, containerPort: port }],
-                  readinessProbe: { tcpSocket: { port: metricsPortName }, periodSeconds: 3 },
-                  livenessProbe: { tcpSocket: { port: metricsPortName }, periodSeconds: 10, initialDelaySeconds: 10 },
-                  resources: { requests: { cpu: "10m", memory: "64Mi" }, limits: { memory: "192Mi" } },
-                  securityContext: {
-                    allowPrivilegeEscalation: false,
-                    capabilities: { drop: ["ALL"] },
-                    readOnlyRootFilesystem: true,
-                  },
+                  // No Service leads to it, but a rollout waits for it to listen.
+                  startupProbe: { tcpSocket: { port: metricsPortName }, periodSeconds: 2, failureThreshold: 30 },
+                  livenessProbe: { tcpSocket: { port: metricsPortName }, periodSeconds: 10 },
+                  resources: containerResources({
+                    requests: { cpu: "10m", memory: "64Mi" },
+                    limits: { cpu: "500m", memory: "192Mi" },
+                  }),
+                  securityContext: restrictedContainer,
                 },
               ],
             },

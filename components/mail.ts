@@ -33,23 +33,27 @@ export class Mail extends pulumi.ComponentResource {
           `${name}-server`,
           {
             namespace,
-            serverName,
+            ...mailServer,
             image: images.maildev,
             runAs: 1000,
-            port: smtpPort,
             morePorts: { web: webPort },
             env: Object.entries({
-              MAILDEV_SMTP_PORT: String(smtpPort),
+              MAILDEV_SMTP_PORT: String(mailServer.port),
               MAILDEV_WEB_PORT: String(webPort),
               MAILDEV_MAIL_DIRECTORY: dataPath,
               MAILDEV_MAX_EMAILS: "1000",
             }).map(([variable, value]) => ({ name: variable, value })),
             dataPath,
-            resources: { requests: { cpu: "20m", memory: "128Mi" }, limits: { memory: "384Mi" } },
+            scratch: ["/tmp"],
+            resources: { requests: { cpu: "20m", memory: "128Mi" }, limits: { cpu: "1", memory: "384Mi" } },
           },
           { parent: this },
         );
-        this.connection = { host: serverName, port: smtpPort, from: "event-flow@example.com", auth: undefined };
+        this.connection = {
+          ...{ host: mailServer.serverName, port: mailServer.port },
+          from: "event-flow@example.com",
+          auth: undefined,
+        };
         this.revision = undefined;
         break;
       case "prod": {
@@ -79,7 +83,7 @@ export class Mail extends pulumi.ComponentResource {
   }
 }
 
-const serverName = "maildev";
-const smtpPort = 1025;
+/** The server of stack dev. */
+export const mailServer = { serverName: "maildev", port: 1025 } as const;
 const webPort = 1080;
 const dataPath = "/var/lib/maildev";

@@ -1,5 +1,7 @@
 import * as k8s from "@pulumi/kubernetes";
 import type * as pulumi from "@pulumi/pulumi";
+import { containerResources } from "./container-resources.ts";
+import { restrictedContainer, restrictedPod } from "./pod-security.ts";
 import type { SecretFiles } from "./stateful-server.ts";
 
 export interface OneTimeJobArgs {
@@ -47,18 +49,16 @@ export function oneTimeJob(name: string, args: OneTimeJobArgs, opts: pulumi.Cust
       spec: {
         backoffLimit: args.retries,
         template: {
-          ...(revision === undefined ? {} : { metadata: { annotations: { "event-flow/revision": revision } } }),
+          metadata: {
+            // Policies of the network know a pod by this label.
+            labels: { app: jobName },
+            ...(revision === undefined ? {} : { annotations: { "event-flow/revision": revision } }),
+          },
           spec: {
             restartPolicy: "Never",
             automountServiceAccountToken: false,
             enableServiceLinks: false,
-            securityContext: {
-              runAsNonRoot: true,
-              runAsUser: runAs,
-              runAsGroup: runAs,
-              fsGroup: runAs,
-              seccompProfile: { type: "RuntimeDefault" },
-            },
+            securityContext: restrictedPod(runAs),
             containers: [
               {
                 name: jobName,
@@ -67,8 +67,11 @@ export function oneTimeJob(name: string, args: OneTimeJobArgs, opts: pulumi.Cust
                 command: [...args.command],
                 env: args.env,
                 terminationMessagePolicy: "FallbackToLogsOnError",
-                resources: { requests: { cpu: "10m", memory: "32Mi" }, limits: { memory: "256Mi" } },
-                securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } },
+                resources: containerResources({
+                  requests: { cpu: "10m", memory: "32Mi" },
+                  limits: { cpu: "1", memory: "256Mi" },
+                }),
+                securityContext: restrictedContainer,
                 ...(files === undefined
                   ? {}
                   : { volumeMounts: [{ name: "files", mountPath: files.path, readOnly: true }] }),

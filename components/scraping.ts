@@ -16,6 +16,9 @@ export const metricsPortName = "metrics";
 /** The port of a sidecar's own metrics (Dapr's default). */
 export const daprMetricsPort = 9090;
 
+/** What a namespace is labelled by whose Prometheus may scrape: nobody else gets to the metrics. */
+export const monitoringLabel = { "event-flow/monitoring": "true" } as const;
+
 /** What a pod tells whichever Prometheus finds its targets by these annotations, as those of most Helm charts do. */
 export function scrapeAnnotations(port: number, path: string): Record<string, string> {
   return { "prometheus.io/scrape": "true", "prometheus.io/port": String(port), "prometheus.io/path": path };

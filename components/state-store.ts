@@ -1,9 +1,10 @@
-import { secrets } from "@event-flow/events";
+import { secrets, subscribers } from "@event-flow/events";
 import * as digitalocean from "@pulumi/digitalocean";
 import * as pulumi from "@pulumi/pulumi";
 import * as random from "@pulumi/random";
 import type { Site } from "./cluster.ts";
 import type { RedisConnection } from "./dapr-component.ts";
+import { openWay } from "./network-policies.ts";
 import { StatefulServer } from "./stateful-server.ts";
 import { VersionedSecret } from "./versioned-secret.ts";
 import { images } from "./versions.ts";
@@ -44,7 +45,7 @@ export class StateStore extends pulumi.ComponentResource {
           { length: 32, special: false },
           { parent: this },
         );
-        const secret = credentials(`${serverName}:${port}`, password.result);
+        const secret = credentials(`${stateServer.serverName}:${stateServer.port}`, password.result);
         const configuration = new VersionedSecret(
           `${name}-configuration`,
           {
@@ -59,10 +60,9 @@ export class StateStore extends pulumi.ComponentResource {
           `${name}-server`,
           {
             namespace,
-            serverName,
+            ...stateServer,
             image: images.valkey,
             runAs: 999,
-            port,
             args: ["valkey-server", `${configurationPath}/${configurationFile}`],
             env: [
               {
@@ -74,7 +74,7 @@ export class StateStore extends pulumi.ComponentResource {
             dataPath: "/data",
             files: { path: configurationPath, secretName: configuration.secretName },
             madeOf: configuration.revision,
-            resources: { requests: { cpu: "20m", memory: "32Mi" }, limits: { memory: "256Mi" } },
+            resources: { requests: { cpu: "20m", memory: "32Mi" }, limits: { cpu: "1", memory: "256Mi" } },
           },
           { parent: this },
         );
@@ -83,7 +83,7 @@ export class StateStore extends pulumi.ComponentResource {
         break;
       }
       case "prod": {
-        const { settings, vpcId, clusterId } = site;
+        const { settings, vpcId, vpcRange, clusterId } = site;
         const valkey = new digitalocean.DatabaseCluster(
           `${name}-valkey`,
           {
@@ -113,6 +113,19 @@ export class StateStore extends pulumi.ComponentResource {
           { clusterId: valkey.id, rules: [{ type: "k8s", value: clusterId }] },
           { parent: this, protect: true },
         );
+        openWay(
+          name,
+          {
+            namespace,
+            way: {
+              name: "valkey",
+              from: { pods: subscribers.map((subscriber) => subscriber.name) },
+              to: { others: [{ ipBlock: { cidr: vpcRange } }] },
+              ports: [valkey.port],
+            },
+          },
+          { parent: this },
+        );
         const secret = credentials(pulumi.interpolate`${valkey.privateHost}:${valkey.port}`, valkey.password);
         this.connection = { ...secretKeys, tls: true };
         this.revision = secret.revision;
@@ -129,15 +142,14 @@ const secretKeys = {
   password: { name: secrets.redis.name, key: secrets.redis.keys.password },
 };
 
-/** Named by its protocol, as those who look for it with kubectl know it. */
-const serverName = "redis";
-const port = 6379;
+/** The server of stack dev. Named by its protocol, as those who look for it with kubectl know it. */
+export const stateServer = { serverName: "redis", port: 6379 } as const;
 const configurationPath = "/etc/valkey";
 const configurationFile = "valkey.conf";
 
 function valkeyConfiguration(password: pulumi.Input<string>): pulumi.Output<string> {
   return pulumi.interpolate`bind * -::*
-port ${port}
+port ${stateServer.port}
 requirepass ${password}
 dir /data
 appendonly yes

@@ -1,5 +1,7 @@
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
+import { type ContainerResources, containerResources } from "./container-resources.ts";
+import { restrictedContainer, restrictedPod } from "./pod-security.ts";
 
 /** A secret whose keys are files in a folder. */
 export interface SecretFiles {
@@ -35,6 +37,9 @@ export interface StatefulServerArgs {
   /** Where its data is mounted. A file system of its own, so possibly with a `lost+found` in it. */
   readonly dataPath: string;
 
+  /** Folders that it writes to besides, and that may be empty when it starts: all else of its file system is read-only. @default none */
+  readonly scratch?: readonly string[];
+
   /** Files from a secret. @default none */
   readonly files?: SecretFiles;
 
@@ -45,10 +50,7 @@ export interface StatefulServerArgs {
   readonly readyWhen?: readonly string[];
 
   /** What it asks for, and all that it gets. */
-  readonly resources: {
-    readonly requests: { readonly cpu: string; readonly memory: string };
-    readonly limits: { readonly memory: string };
-  };
+  readonly resources: ContainerResources;
 }
 
 /** A server of one pod that keeps its data on a volume, for stack dev. The volume goes when the server does. */
@@ -59,7 +61,7 @@ export class StatefulServer extends pulumi.ComponentResource {
   constructor(name: string, args: StatefulServerArgs, opts?: pulumi.ComponentResourceOptions) {
     super("event-flow:server:StatefulServer", name, {}, opts);
 
-    const { serverName, namespace, port, files } = args;
+    const { serverName, namespace, port, files, scratch = [] } = args;
     const ports = Object.entries({ server: port, ...args.morePorts });
     const labels = { app: serverName };
 
@@ -84,13 +86,7 @@ export class StatefulServer extends pulumi.ComponentResource {
               // Kubernetes would set KAFKA_PORT for a Service named kafka, which Kafka's image takes for a setting.
               enableServiceLinks: false,
               terminationGracePeriodSeconds: 30,
-              securityContext: {
-                runAsNonRoot: true,
-                runAsUser: args.runAs,
-                runAsGroup: args.runAs,
-                fsGroup: args.runAs,
-                seccompProfile: { type: "RuntimeDefault" },
-              },
+              securityContext: restrictedPod(args.runAs),
               containers: [
                 {
                   name: serverName,
@@ -105,17 +101,19 @@ export class StatefulServer extends pulumi.ComponentResource {
                     periodSeconds: 2,
                     timeoutSeconds: 5,
                   },
-                  resources: args.resources,
-                  securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } },
+                  resources: containerResources(args.resources),
+                  securityContext: restrictedContainer,
                   volumeMounts: [
                     { name: "data", mountPath: args.dataPath },
+                    ...scratch.map((mountPath) => ({ name: scratchName(mountPath), mountPath })),
                     ...(files === undefined ? [] : [{ name: "files", mountPath: files.path, readOnly: true }]),
                   ],
                 },
               ],
-              ...(files === undefined
-                ? {}
-                : { volumes: [{ name: "files", secret: { secretName: files.secretName } }] }),
+              volumes: [
+                ...scratch.map((path) => ({ name: scratchName(path), emptyDir: { sizeLimit: scratchSize } })),
+                ...(files === undefined ? [] : [{ name: "files", secret: { secretName: files.secretName } }]),
+              ],
             },
           },
           volumeClaimTemplates: [
@@ -148,4 +146,12 @@ export class StatefulServer extends pulumi.ComponentResource {
     this.address = `${serverName}:${port}`;
     this.registerOutputs({ address: this.address });
   }
+}
+
+/** None of them holds more than configuration, sockets or logs of a server that stack dev has. */
+const scratchSize = "64Mi";
+
+/** A volume's name, of the path that it is mounted at. */
+function scratchName(path: string): string {
+  return path.replaceAll("/", "-").replace(/^-/, "");
 }

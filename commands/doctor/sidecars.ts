@@ -1,7 +1,15 @@
 /** What several checks ask of the services' pods and their sidecars. */
-import { components, daprHttpPort, type ServiceIdentity } from "@event-flow/events";
+import {
+  components,
+  daprHttpPort,
+  daprTokenHeader,
+  daprTokenKey,
+  daprTokenSecrets,
+  type ServiceIdentity,
+} from "@event-flow/events";
 import { z } from "zod";
-import type { ContainerStatus, Pod, System } from "./system.ts";
+import { reason } from "./check.ts";
+import type { ContainerStatus, HttpAnswer, HttpRequest, Pod, System } from "./system.ts";
 
 /** Dapr's name for the sidecar's container. */
 export const sidecarName = "daprd";
@@ -119,9 +127,42 @@ const metadataSchema = z.object({
 
 export type SidecarMetadata = z.infer<typeof metadataSchema>;
 
+/** The header by which a service's sidecar takes somebody for the service (`api`), or the service for its sidecar (`app`). */
+export async function tokenHeader(
+  system: System,
+  service: ServiceIdentity,
+  use: "api" | "app",
+): Promise<Record<string, string>> {
+  const name = daprTokenSecrets(service)[use];
+  const secrets = await system.list("secrets").catch((error: unknown) => {
+    throw new Error(`the token in the secret ${name} is needed to ask, and can't be read: ${reason(error)}`);
+  });
+  const encoded = secrets.find(({ metadata }) => metadata.name === name)?.data[daprTokenKey];
+  if (encoded === undefined) throw new Error(`the token is needed to ask, and there is none in the secret ${name}`);
+  return { [daprTokenHeader]: Buffer.from(encoded, "base64").toString() };
+}
+
+/** Asks a service's sidecar as the service does. */
+export async function askSidecar(
+  system: System,
+  service: ServiceIdentity,
+  pod: Pod,
+  request: Omit<HttpRequest, "port" | "headers">,
+): Promise<HttpAnswer> {
+  const headers = await tokenHeader(system, service, "api");
+  const answer = await system.http(pod.metadata.name, { ...request, port: daprHttpPort, headers });
+  if (answer.status === 401) {
+    throw new Error(
+      `the sidecar of ${pod.metadata.name} doesn't take the token in the secret ${daprTokenSecrets(service).api}: ` +
+        `both are taken up by \`${restart(system, service.name)}\``,
+    );
+  }
+  return answer;
+}
+
 /** What a sidecar says of itself (https://docs.dapr.io/reference/api/metadata_api/). */
-export async function sidecarMetadata(system: System, pod: Pod): Promise<SidecarMetadata> {
-  const { status, text } = await system.http(pod.metadata.name, { port: daprHttpPort, path: "/v1.0/metadata" });
+export async function sidecarMetadata(system: System, service: ServiceIdentity, pod: Pod): Promise<SidecarMetadata> {
+  const { status, text } = await askSidecar(system, service, pod, { path: "/v1.0/metadata" });
   if (status !== 200) throw new Error(`the sidecar of ${pod.metadata.name} answers HTTP ${status}`);
   return metadataSchema.parse(JSON.parse(text));
 }

@@ -114,6 +114,7 @@ export interface HttpRequest {
   readonly port: number;
   readonly path: string;
   readonly method?: string;
+  readonly headers?: Readonly<Record<string, string>>;
   readonly body?: unknown;
 }
 
@@ -210,12 +211,13 @@ export class ClusterSystem implements System {
     });
   }
 
-  async http(pod: string, { port, path, method = "GET", body }: HttpRequest): Promise<HttpAnswer> {
+  async http(pod: string, { port, path, method = "GET", headers, body }: HttpRequest): Promise<HttpAnswer> {
     const { url } = await this.#forward(pod, port);
     try {
       const response = await fetch(`${url}${path}`, {
         method,
-        ...(body !== undefined && { body: JSON.stringify(body), headers: { "content-type": "application/json" } }),
+        headers: { ...(body !== undefined && { "content-type": "application/json" }), ...headers },
+        ...(body !== undefined && { body: JSON.stringify(body) }),
         signal: AbortSignal.timeout(callMs),
       });
       return { status: response.status, text: await response.text() };

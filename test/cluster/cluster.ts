@@ -52,10 +52,11 @@ async function loadImages(cluster: Layout, images: ImageArchive): Promise<void> 
   const log = join(cluster.logs, "images.log");
   await step(
     `load ${images.id}`,
-    () =>
-      run("ctr", ["--address", containerdSocket(cluster), "--namespace=k8s.io", "images", "import", images.path], {
-        log,
-      }),
+    async () => {
+      const ctr = ["--address", containerdSocket(cluster), "--namespace=k8s.io", "images"];
+      await run("ctr", [...ctr, "import", images.path], { log });
+      for (const { name, as } of images.pinned ?? []) await run("ctr", [...ctr, "tag", "--force", name, as], { log });
+    },
     log,
   );
   writeFileSync(marker, "");

@@ -1,4 +1,4 @@
-import { cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { services, type ServiceKey } from "@event-flow/events";
 import { contentTag, dockerfile, repositoryRoot } from "../../components/content-tag.ts";
@@ -16,13 +16,16 @@ import {
 import * as tools from "../tools/go-tools.ts";
 import { toolDir } from "../tools/index.ts";
 import { unmountBelow } from "../tools/mounts.ts";
-import { step, waitFor } from "../tools/progress.ts";
+import { say, step, waitFor } from "../tools/progress.ts";
 import { nodeRoot, nodeVersion, prometheus, servers } from "../tools/root-filesystems.ts";
 import { run, tail } from "../tools/run.ts";
 import { ControlGroup } from "./processes.ts";
 
 export const pauseImage = "localhost/event-flow/pause:1";
 export const coreDnsImage = `registry.k8s.io/coredns/coredns:v${tools.versions.coredns}`;
+
+/** An image's name and tag, without the digest that pins it: a stand-in has another, and is made by its tag. */
+const tagOf = (image: string) => image.split("@")[0] ?? "";
 
 /** The base that the services' Dockerfile names. */
 const nodeImage = `node:${nodeVersion}-trixie-slim`;
@@ -65,13 +68,13 @@ const serverImages: readonly {
   readonly image: string;
   readonly args?: Readonly<Record<string, string>>;
 }[] = [
-  { folder: "postgres", image: official.postgres },
-  { folder: "valkey", image: official.valkey },
-  { folder: "kafka", image: official.kafka },
+  { folder: "postgres", image: tagOf(official.postgres) },
+  { folder: "valkey", image: tagOf(official.valkey) },
+  { folder: "kafka", image: tagOf(official.kafka) },
   {
     folder: "maildev",
-    image: official.maildev,
-    args: { NODE_IMAGE: nodeImage, MAILDEV_VERSION: official.maildev.split(":").at(-1) ?? "" },
+    image: tagOf(official.maildev),
+    args: { NODE_IMAGE: nodeImage, MAILDEV_VERSION: tagOf(official.maildev).split(":").at(-1) ?? "" },
   },
 ];
 
@@ -158,7 +161,7 @@ function standInImages(): Artifact {
     name: "images",
     version: "1",
     coldSeconds: 60,
-    recipe: [...inputs.map(artifactDir), ...names, ...folderContents(sources)],
+    recipe: [...inputs.map(artifactDir), ...names, ...Object.values(official), ...folderContents(sources)],
     build: (dir, log) =>
       withDocker(async (docker) => {
         await importRoot(servers, serversImage, log);
@@ -182,6 +185,12 @@ function standInImages(): Artifact {
   };
 }
 
+/**
+ * What a service's image may take, before it is compressed: Node takes 125 MB of it, its packages and what was made of compiling them
+ * some 40.
+ */
+export const imageBudget = 200e6;
+
 /** A service's image, built from its Dockerfile on the stand-in of the official Node image. */
 function serviceArtifact(service: ServiceKey, tag: string, image: string): Artifact {
   return {
@@ -194,9 +203,12 @@ function serviceArtifact(service: ServiceKey, tag: string, image: string): Artif
         await importNode(log);
         await docker(
           ...["build", "--network=host", "--build-arg", `SERVICE=${services[service].name}`],
+          ...["--build-arg", `NODE_IMAGE=${nodeImage}`],
           ...["--file", join(repositoryRoot, dockerfile), "--tag", image, repositoryRoot],
         );
         await docker("save", "--output", join(dir, "images.tar"), image);
+        const { size } = statSync(join(dir, "images.tar"));
+        say(`    image of ${services[service].name}: ${(size / 1e6).toFixed(0)} MB of at most ${imageBudget / 1e6}`);
       }, log),
   };
 }
@@ -205,6 +217,17 @@ export interface ImageArchive {
   readonly path: string;
   /** Tells this archive's content from any other's. */
   readonly id: string;
+  /** Names by which pods ask for images of it, besides those that it has: what is pinned, by its digest alone. */
+  readonly pinned?: readonly { readonly name: string; readonly as: string }[];
+}
+
+/** A name as containerd has it: in full, and by the digest alone where there is one. */
+export function inFull(image: string): string {
+  const [name = "", digest] = image.split("@");
+  const [host = "", ...path] = name.split("/");
+  const isHost = path.length > 0 && /[.:]|^localhost$/.test(host);
+  const full = isHost ? name : `docker.io/${path.length === 0 ? "library/" : ""}${name}`;
+  return digest === undefined ? full : `${full.replace(/:[^:/]+$/, "")}@${digest}`;
 }
 
 async function archive(artifact: Artifact): Promise<ImageArchive> {
@@ -217,8 +240,11 @@ async function archive(artifact: Artifact): Promise<ImageArchive> {
 }
 
 /** Builds what isn't built of the images of the cluster itself. */
-export function clusterImages(): Promise<ImageArchive> {
-  return archive(standInImages());
+export async function clusterImages(): Promise<ImageArchive> {
+  const pinned = Object.values(official)
+    .filter((image) => image.includes("@") && serverImages.some((made) => made.image === tagOf(image)))
+    .map((image) => ({ name: inFull(tagOf(image)), as: inFull(image) }));
+  return { ...(await archive(standInImages())), pinned };
 }
 
 /** An image by what it is called, and the archive that has it. */

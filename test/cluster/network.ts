@@ -11,6 +11,26 @@ export function inNamespace(cluster: Layout, command: readonly string[]): string
   return ["nsenter", `--net=${namespacePath(cluster)}`, ...command];
 }
 
+/** The kernel's queues in which a connection's first packet waits for what `startParts` starts to decide on it, one after the other. */
+export const policyQueues = { first: 99, second: 100 } as const;
+
+/**
+ * What puts it there. A queue that nobody reads drops what is put in it: without policies' enforcement nothing gets to a pod or out
+ * of it. Not so what the node itself sends, such as kubelet's probes, as Kubernetes has it. Services' addresses are pods' by then.
+ */
+function policyRules({ podRange }: Layout): string[][] {
+  const undecided = ["-m", "conntrack", "!", "--ctstate", "ESTABLISHED,RELATED", "-j", "NFQUEUE", "--queue-num"];
+  const tables = [
+    ["mangle", policyQueues.first],
+    // Asked after kube-proxy's own, the filter table, has let a packet through.
+    ["security", policyQueues.second],
+  ] as const;
+  return tables.flatMap(([table, queue]) => [
+    ["-t", table, "-A", "FORWARD", ...undecided, String(queue)],
+    ["-t", table, "-A", "INPUT", "-s", podRange, ...undecided, String(queue)],
+  ]);
+}
+
 interface Route {
   readonly dst: string;
   readonly dev: string;
@@ -68,8 +88,13 @@ export async function createNetwork(cluster: Layout): Promise<void> {
   // A service's address needs a route before kube-proxy can rewrite it: else the API server can't reach Dapr's injector, whose
   // webhook fails open, and pods start without a sidecar.
   await ip("-n", id, "route", "add", serviceRange, "dev", "eth0");
-  const [command = "", ...args] = inNamespace(cluster, ["sysctl", "--write", "net.ipv4.ip_forward=1"]);
-  await capture(command, args);
+  const inside = ([command = "", ...args]: string[]) => capture(command, args);
+  await inside(inNamespace(cluster, ["sysctl", "--write", "net.ipv4.ip_forward=1"]));
+  for (const rule of policyRules(cluster)) await inside(inNamespace(cluster, ["iptables", ...rule]));
+  // Pods have no addresses of IPv6 but those that every interface makes for itself, to which no policy would apply.
+  for (const chain of ["INPUT", "FORWARD"]) {
+    await inside(inNamespace(cluster, ["ip6tables", "-A", chain, "!", "-i", "lo", "-j", "DROP"]));
+  }
 }
 
 /** Removes the namespace and, with it, both interfaces, the routes over them and all rules inside. */

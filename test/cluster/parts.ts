@@ -6,7 +6,7 @@ import { toolDir } from "../tools/index.ts";
 import { pauseImage } from "./images.ts";
 import { writeKubeconfig } from "./kubeconfig.ts";
 import { type Layout } from "./layout.ts";
-import { inNamespace } from "./network.ts";
+import { inNamespace, policyQueues } from "./network.ts";
 import { type ControlGroup } from "./processes.ts";
 
 export const containerdSocket = (cluster: Layout): string => join(cluster.dir, "containerd", "containerd.sock");
@@ -193,6 +193,13 @@ export function startParts(cluster: Layout, group: ControlGroup): void {
   start("storage-provisioner", join(toolDir(tools.storageProvisioner), "storage-provisioner"), [
     cluster.kubeconfig,
     join(cluster.dir, "volumes"),
+  ]);
+  start("kube-network-policies", join(toolDir(tools.kubeNetworkPolicies), "kube-network-policies"), [
+    cluster.kubeconfig,
+    cluster.id,
+    cluster.podRange,
+    String(policyQueues.first),
+    String(policyQueues.second),
   ]);
   const proxyConfig = writeProxyConfig(cluster, kubeconfig("kube-proxy"));
   start("kube-proxy", join(kubernetes, "kube-proxy"), [`--config=${proxyConfig}`]);

@@ -1,6 +1,19 @@
 import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { eachService, perService, secrets, services, type ServiceIdentity, type ServiceKey } from "@event-flow/events";
+import {
+  daprTokenHeader,
+  daprTokenKey,
+  daprTokenSecrets,
+  eachService,
+  perService,
+  secrets,
+  services,
+  type ServiceIdentity,
+  type ServiceKey,
+} from "@event-flow/events";
 import { capture } from "../tools/run.ts";
 import { token } from "../servers/token.ts";
 
@@ -17,6 +30,18 @@ export function kubectl(access: Access, ...args: string[]): Promise<string> {
   return capture(access.kubectl, [`--context=${access.context}`, `--namespace=${access.namespace}`, ...args], {
     env: access.env,
   });
+}
+
+/** Makes objects, or changes them to what they are here. */
+export async function apply(access: Access, items: readonly object[]): Promise<void> {
+  const dir = mkdtempSync(join(tmpdir(), "event-flow-objects-"));
+  try {
+    const file = join(dir, "objects.json");
+    writeFileSync(file, JSON.stringify({ apiVersion: "v1", kind: "List", items }));
+    await kubectl(access, "apply", `--filename=${file}`);
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
 }
 
 /** A local port that leads to a port of a pod or service for as long as it is open. */
@@ -103,6 +128,17 @@ export async function jwtSecretOf(access: Access): Promise<string> {
   const { name, keys } = secrets.todo;
   const encoded = await kubectl(access, "get", "secret", name, `--output=jsonpath={.data.${keys.jwtSecret}}`);
   return Buffer.from(encoded, "base64").toString();
+}
+
+/** The header by which a service's sidecar takes somebody for the service (`api`), or the service for its sidecar (`app`). */
+export async function tokenHeader(
+  access: Access,
+  service: ServiceIdentity,
+  use: "api" | "app" = "api",
+): Promise<Record<string, string>> {
+  const name = daprTokenSecrets(service)[use];
+  const encoded = await kubectl(access, "get", "secret", name, `--output=jsonpath={.data.${daprTokenKey}}`);
+  return { [daprTokenHeader]: Buffer.from(encoded, "base64").toString() };
 }
 
 export async function connect(access: Access, userId: string): Promise<Client> {

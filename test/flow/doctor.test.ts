@@ -23,7 +23,7 @@ import { containerdSocket } from "../cluster/parts.ts";
 import { say, seconds, waitFor } from "../tools/progress.ts";
 import { capture } from "../tools/run.ts";
 import { certificate } from "../unit/support/patient.ts";
-import { connect, forward, kubectl } from "./access.ts";
+import { connect, forward, kubectl, tokenHeader } from "./access.ts";
 import { deployed, followOneEvent } from "./flow.ts";
 
 const cluster = layout("test");
@@ -177,9 +177,10 @@ test("its probe reaches nobody", async () => {
     `--topic=${probeTopic}`,
   );
   expect(described).toContain(probeTopic);
-  for (const { name } of subscribers) {
-    const sidecar = await forward(workspace, `deployment/${name}`, daprHttpPort);
-    const metadata = await fetch(`${sidecar.url}/v1.0/metadata`)
+  for (const subscriber of subscribers) {
+    const headers = await tokenHeader(workspace, subscriber);
+    const sidecar = await forward(workspace, `deployment/${subscriber.name}`, daprHttpPort);
+    const metadata = await fetch(`${sidecar.url}/v1.0/metadata`, { headers })
       .then((response) => response.text())
       .finally(sidecar.close);
     expect(metadata).toContain(topic("task_completed"));
@@ -297,7 +298,7 @@ describe("names what is broken, and the command that mends it", () => {
   });
 
   test("a subscriber that doesn't tell its sidecar what to subscribe to", async () => {
-    await k("set", "env", `deployment/${reader}`, "APP_API_TOKEN=of-nobody");
+    await k("set", "env", `deployment/${reader}`, `APP_API_TOKEN=${randomUUID()}`);
     await k("rollout", "status", `deployment/${reader}`, "--timeout=120s");
     const { what, mend } = await found("subscriptions");
     expect(what).toBe(`${reader} answers HTTP 401 to GET /dapr/subscribe; its sidecar has 0 subscriptions`);
@@ -308,7 +309,7 @@ describe("names what is broken, and the command that mends it", () => {
   test("an event that was given up", async () => {
     const sidecar = await forward(workspace, `deployment/${backend.name}`, daprHttpPort);
     const url = `${sidecar.url}/v1.0/publish/${components.pubsub}/${topic("task_created")}`;
-    const headers = { "content-type": "application/json" };
+    const headers = { "content-type": "application/json", ...(await tokenHeader(workspace, backend)) };
     const { status } = await fetch(url, { method: "POST", headers, body: "{}" }).finally(sidecar.close);
     expect(status).toBe(204);
     const { what, mend } = await found("dead-letters");

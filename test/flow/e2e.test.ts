@@ -1,12 +1,13 @@
 import { randomUUID } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, readdirSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import {
   components,
   deadLetterTopic,
   eventTypes,
   metrics,
+  nextTaskPath,
   secrets,
   type ServiceIdentity,
   services,
@@ -19,6 +20,7 @@ import { parse, stringify } from "yaml";
 import { ownWorkspace, type Workspace } from "../../commands/workspace.ts";
 import { repositoryRoot } from "../../components/content-tag.ts";
 import { dashboardQueries } from "../../components/dashboard.ts";
+import { lagExporter } from "../../components/lag-exporter.ts";
 import { jobs } from "../../components/scraping.ts";
 import { startLoad } from "../chaos/load.ts";
 import { readLoadLog, requestsOf } from "../chaos/load-log.ts";
@@ -30,8 +32,10 @@ import { mailsAt } from "../servers/maildev.ts";
 import { alertName, findNothing } from "../servers/prometheus.ts";
 import { say, seconds, waitFor } from "../tools/progress.ts";
 import { capture } from "../tools/run.ts";
-import { type Client, connect, eventLog, forward, jwtSecretOf, kubectl } from "./access.ts";
+import { apply, type Client, connect, eventLog, forward, jwtSecretOf, kubectl, tokenHeader } from "./access.ts";
+import { freedomsOf, runningContainers } from "./confinement.ts";
 import { clusterEvidence } from "./evidence.ts";
+import { commonWays, together, tryEveryWay, ways } from "./network.ts";
 import { type ClusterPrometheus, startHurriedPrometheus, startPrometheus } from "./prometheus.ts";
 
 /** What the tests of one stack have in common: they run in the order in which they stand, on one cluster. */
@@ -153,6 +157,11 @@ function inKafka(script: string, ...args: string[]): Promise<string> {
   return kubectl(workspace, "exec", "kafka-0", "--", `/opt/kafka/bin/${script}`, ...args);
 }
 
+/** What a script prints that runs in a service's container. */
+function inService(name: string, script: string): Promise<string> {
+  return kubectl(workspace, "exec", `deployment/${name}`, `--container=${name}`, "--", "node", "--eval", script);
+}
+
 /** How many messages each topic has, over all its partitions. */
 async function messageCounts(): Promise<Record<string, number>> {
   const counts: Record<string, number> = {};
@@ -194,14 +203,22 @@ describe("a cluster of one's own", () => {
     objectsBefore = await objects();
   });
 
-  test("is mended when parts of it have died", async () => {
+  test.each([
+    { what: "its API server and what that stores in", programs: ["server", "kube-apiserver"] },
+    // Until then nothing gets to a pod, the cluster's DNS included.
+    { what: "what enforces policies", programs: ["kube-network-policies"] },
+  ])("is mended when parts of it have died: $what", async ({ programs }) => {
     const group = new ControlGroup(cluster.id);
-    const victims = group.processes("system").filter((pid) => {
-      return /\/(server|kube-apiserver)\0/.test(readFileSync(`/proc/${pid}/cmdline`, "utf8"));
-    });
-    expect(victims).toHaveLength(2);
+    const running = () =>
+      group.processes("system").filter((pid) => {
+        const [program = ""] = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+        return programs.includes(basename(program));
+      });
+    const victims = running();
+    expect(victims).toHaveLength(programs.length);
     for (const pid of victims) process.kill(pid, "SIGKILL");
     await up("test");
+    expect(running()).toHaveLength(programs.length);
     expect(await objects()).toEqual(objectsBefore);
   });
 });
@@ -256,6 +273,39 @@ describe("stack dev", () => {
     });
   });
 
+  test("confines every container, sidecars included, as the kernel says", async () => {
+    const containers = await runningContainers(workspace, cluster.id);
+    const sidecars = Object.values(services).map(({ name }) => `${name} daprd`);
+    const others = ["kafka", "lag-exporter", "maildev", "postgres", "redis"].map((name) => `${name} ${name}`);
+    const apps = Object.values(services).map(({ name }) => `${name} ${name}`);
+    const found = containers.map(({ pod, container }) => `${pod.replace(/-(\d+|[0-9a-f]+-\w{5})$/, "")} ${container}`);
+    expect(found.sort()).toEqual([...apps, ...sidecars, ...others].sort());
+    for (const { pod, container, processes } of containers) {
+      expect(processes, `processes of ${container} in ${pod}`).not.toEqual([]);
+      for (const pid of processes) expect(freedomsOf(pid), `${container} in ${pod}`).toEqual([]);
+    }
+  });
+
+  test("lets nothing write to a root file system", async () => {
+    for (const pod of ["kafka-0", "postgres-0", "redis-0", "maildev-0"]) {
+      await expect(kubectl(workspace, "exec", pod, "--", "touch", "/x"), pod).rejects.toThrow("Read-only file system");
+    }
+    for (const { name } of Object.values(services)) {
+      await expect(inService(name, `fs.writeFileSync("/app/x", "")`), name).rejects.toThrow("EROFS");
+    }
+  });
+
+  test.each([
+    ["is privileged", { containers: [{ name: "x", image: "x", securityContext: { privileged: true } }] }],
+    ["mounts a folder of the node", { volumes: [{ name: "node", hostPath: { path: "/" } }] }],
+    ["shares the node's network", { hostNetwork: true }],
+    ["may be root", {}],
+  ])("has its namespace refuse a pod that %s", async (_, spec) => {
+    const overrides = JSON.stringify({ apiVersion: "v1", spec });
+    const run = kubectl(workspace, "run", "intruder", "--image=x", "--dry-run=server", `--overrides=${overrides}`);
+    await expect(run).rejects.toThrow('violates PodSecurity "restricted:v1.34"');
+  });
+
   test("lets a Prometheus of the cluster take its configuration", async () => {
     const image = await loadPrometheus(cluster);
     [prometheus, hurriedPrometheus] = await Promise.all([
@@ -283,6 +333,23 @@ describe("stack dev", () => {
     }
   });
 
+  test("lets connections take the ways that the flow needs, and no others", async () => {
+    const expected = ways(
+      together(commonWays, {
+        [services.backend.name]: ["kafka:9092", "postgres:5432"],
+        [services.notificationService.name]: ["kafka:9092", "redis:6379", "maildev:1025", "internet:443"],
+        [services.recurringTaskService.name]: ["kafka:9092", "redis:6379", `${services.backend.name}:50002`],
+        [services.analyticsService.name]: ["kafka:9092", "redis:6379", "postgres:5432"],
+        [lagExporter.name]: ["kafka:9092"],
+        ...Object.fromEntries(["kafka", "postgres", "redis", "maildev"].map((server) => [server, ["dns:53"]])),
+      }),
+    );
+    const { found, dead, tried } = await tryEveryWay(cluster, workspace, { expected });
+    expect(dead).toEqual([]);
+    expect(found).toEqual(expected);
+    expect(tried).toBeGreaterThan(10 * found.length);
+  });
+
   test.each([
     { ...services.backend, expected: [components.pubsub], deadLetters: [] },
     ...subscribers.map((subscriber) => ({
@@ -293,10 +360,14 @@ describe("stack dev", () => {
       ],
       deadLetters: [deadLetterTopic(subscriber)],
     })),
-  ])("loads the Components of $appId, as its sidecar says", async ({ name, appId, expected, deadLetters }) => {
+  ])("loads the Components of $appId, as its sidecar says", async ({ expected, deadLetters, ...service }) => {
+    const { name, appId } = service;
     const sidecar = await forward(workspace, `deployment/${name}`, 3500);
     try {
-      const response = await fetch(`${sidecar.url}/v1.0/metadata`);
+      expect((await fetch(`${sidecar.url}/v1.0/metadata`)).status).toBe(401);
+      const response = await fetch(`${sidecar.url}/v1.0/metadata`, {
+        headers: await tokenHeader(workspace, service),
+      });
       const metadata = (await response.json()) as {
         id: string;
         runtimeVersion: string;
@@ -311,6 +382,46 @@ describe("stack dev", () => {
       expect(topics.length > deadLetters.length).toBe(deadLetters.length > 0);
     } finally {
       sidecar.close();
+    }
+  });
+
+  test("lets one service call another by mTLS only, and only to have next tasks made", async () => {
+    const { backend, recurringTaskService, notificationService } = services;
+    const invoke = async (service: ServiceIdentity, path: string, appId: string = backend.appId) => {
+      const sidecar = await forward(workspace, `deployment/${service.name}`, 3500);
+      try {
+        const headers = await tokenHeader(workspace, service);
+        const response = await fetch(`${sidecar.url}/v1.0/invoke/${appId}/method${path}`, { headers });
+        return `${response.status} ${await response.text()}`;
+      } finally {
+        sidecar.close();
+      }
+    };
+    // It gets there, where NEXT_TASK_TOKEN isn't shown.
+    expect(await invoke(recurringTaskService, nextTaskPath(randomUUID(), 1))).toMatch(/^401 .*by NEXT_TASK_TOKEN/);
+    const denied = /^403 .*access control policy has denied access/;
+    expect(await invoke(recurringTaskService, `/api/${randomUUID()}/tasks`)).toMatch(denied);
+    expect(await invoke(recurringTaskService, "/", notificationService.appId)).toMatch(denied);
+    // Others can't even ask.
+    expect(await invoke(notificationService, nextTaskPath(randomUUID(), 1))).toMatch(/^404 /);
+    for (const { name } of Object.values(services)) {
+      const selector = `--selector=app=${name}`;
+      const sidecar = `--output=jsonpath={.items[*].spec.containers[?(@.name=="daprd")].args}`;
+      expect(await kubectl(workspace, "get", "pods", selector, sidecar)).toContain("--enable-mtls");
+    }
+  });
+
+  test.each(Object.values(services))("does nothing of a sidecar's for who isn't that of $name", async (service) => {
+    const app = await forward(workspace, `deployment/${service.name}`, service.port);
+    try {
+      const subscribe = (headers: Record<string, string> = {}) =>
+        fetch(`${app.url}/dapr/subscribe`, { headers }).then(({ status }) => status);
+      expect(await subscribe()).toBe(401);
+      expect(await subscribe(await tokenHeader(workspace, service, "api"))).toBe(401);
+      const isSubscriber = subscribers.some(({ name }) => name === service.name);
+      expect(await subscribe(await tokenHeader(workspace, service, "app"))).toBe(isSubscriber ? 200 : 404);
+    } finally {
+      app.close();
     }
   });
 
@@ -499,10 +610,12 @@ describe("stack dev", () => {
   });
 
   test.each(Object.values(services))("runs $name by what its image has kept of compiling it", async ({ name }) => {
-    const loading = await kubectl(
-      workspace,
-      ...["exec", `deployment/${name}`, `--container=${name}`, "--"],
-      ...["sh", "-c", "NODE_DEBUG_NATIVE=COMPILE_CACHE node src/server.ts --load-only 2>&1"],
+    // By Node itself, as its image has no shell.
+    const loading = await inService(
+      name,
+      `const { spawnSync } = require("node:child_process");
+       const env = { ...process.env, NODE_DEBUG_NATIVE: "COMPILE_CACHE" };
+       spawnSync(process.execPath, ["src/server.ts", "--load-only"], { env, stdio: ["ignore", 1, 1] });`,
     );
     expect(loading).toMatch(/transpile cache for StrippedTypeScript \S+\/src\/server\.ts\.\.\.success/);
     expect(loading).not.toContain("no transpile cache");
@@ -539,6 +652,20 @@ describe("stack dev", () => {
     const log = join(dir, "load.log");
     const backend = await address(services.backend);
     const jwtSecret = await jwtSecretOf(workspace);
+    // The load comes from this machine, and nobody is let in from there: whoever puts it on is, for as long as it takes.
+    const apps = [services.backend.name, services.notificationService.name];
+    await apply(workspace, [
+      {
+        apiVersion: "networking.k8s.io/v1",
+        kind: "NetworkPolicy",
+        metadata: { name: "load" },
+        spec: {
+          podSelector: { matchExpressions: [{ key: "app", operator: "In", values: apps }] },
+          policyTypes: ["Ingress"],
+          ingress: [{ from: [{ ipBlock: { cidr: `${cluster.hostAddress}/32` } }] }],
+        },
+      },
+    ]);
     // So many users that each is told no more than is kept.
     const load = startLoad({ log, backends: [backend, backend], seed: 1, rate: 20, users: 48, jwtSecret });
     const force = ["--force", "--grace-period=0"];
@@ -561,6 +688,7 @@ describe("stack dev", () => {
     expect(verify(evidence)).toEqual([]);
     const acknowledged = requests.filter(({ acknowledgedAt }) => acknowledgedAt !== undefined);
     expect(acknowledged.length).toBeGreaterThan(500);
+    await kubectl(workspace, "delete", "networkpolicy", "load");
     rmSync(dir, { recursive: true });
   });
 

@@ -1,12 +1,10 @@
 /** A real Prometheus in the cluster, as somebody runs one who wants to watch the stack. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { parse, stringify } from "yaml";
 import { z } from "zod";
-import { alertsFile, prometheusConfigName, prometheusFile } from "../../components/scraping.ts";
+import { restrictedContainer, restrictedPod } from "../../components/pod-security.ts";
+import { alertsFile, monitoringLabel, prometheusConfigName, prometheusFile } from "../../components/scraping.ts";
 import { hurried, hurriedIntervals, type PrometheusApi, prometheusAt } from "../servers/prometheus.ts";
-import { type Access, forward, kubectl } from "./access.ts";
+import { type Access, apply, forward, kubectl } from "./access.ts";
 
 export interface ClusterPrometheus extends PrometheusApi {
   /** Ends it and takes away all that was made for it. */
@@ -15,12 +13,15 @@ export interface ClusterPrometheus extends PrometheusApi {
 
 const port = 9090;
 
-/** What a Prometheus needs of a cluster to take the program's ConfigMap as it is: to be in its namespace, and to see pods. */
-function objects(name: string, image: string, configMap: string): object[] {
-  const metadata = { name, labels: { app: name } };
-  const config = "/etc/prometheus/event-flow";
+/** A namespace of its own, which says that the stack's pods may be scraped from it. */
+function monitoringNamespace(name: string): object {
+  return { apiVersion: "v1", kind: "Namespace", metadata: { name, labels: monitoringLabel } };
+}
+
+/** What lets it see the stack's pods, in their namespace. */
+function rights(name: string): object[] {
+  const metadata = { name };
   return [
-    { apiVersion: "v1", kind: "ServiceAccount", metadata },
     {
       apiVersion: "rbac.authorization.k8s.io/v1",
       kind: "Role",
@@ -32,8 +33,17 @@ function objects(name: string, image: string, configMap: string): object[] {
       kind: "RoleBinding",
       metadata,
       roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "Role", name },
-      subjects: [{ kind: "ServiceAccount", name }],
+      subjects: [{ kind: "ServiceAccount", name, namespace: name }],
     },
+  ];
+}
+
+function objects(name: string, image: string, files: Readonly<Record<string, string>>): object[] {
+  const metadata = { name };
+  const config = "/etc/prometheus/event-flow";
+  return [
+    { apiVersion: "v1", kind: "ServiceAccount", metadata },
+    { apiVersion: "v1", kind: "ConfigMap", metadata, data: files },
     {
       apiVersion: "v1",
       kind: "Pod",
@@ -41,13 +51,14 @@ function objects(name: string, image: string, configMap: string): object[] {
       spec: {
         serviceAccountName: name,
         terminationGracePeriodSeconds: 1,
-        // Debian's users have no fixed ids; this is `nobody`, as in the official image.
-        securityContext: { runAsNonRoot: true, runAsUser: 65534, runAsGroup: 65534 },
+        // Debian's users have no fixed ids; this is `nobody`, as in the official image. The namespace takes no pod with more than this.
+        securityContext: restrictedPod(65534),
         containers: [
           {
             name: "prometheus",
             image,
             imagePullPolicy: "Never",
+            securityContext: restrictedContainer,
             command: [
               "/usr/bin/prometheus",
               `--config.file=${config}/${prometheusFile}`,
@@ -62,7 +73,7 @@ function objects(name: string, image: string, configMap: string): object[] {
           },
         ],
         volumes: [
-          { name: "config", configMap: { name: configMap } },
+          { name: "config", configMap: { name } },
           { name: "data", emptyDir: {} },
         ],
       },
@@ -70,53 +81,45 @@ function objects(name: string, image: string, configMap: string): object[] {
   ];
 }
 
-async function apply(access: Access, items: readonly object[]): Promise<void> {
-  const dir = mkdtempSync(join(tmpdir(), "event-flow-prometheus-"));
-  try {
-    const file = join(dir, "objects.json");
-    writeFileSync(file, JSON.stringify({ apiVersion: "v1", kind: "List", items }));
-    await kubectl(access, "apply", `--filename=${file}`);
-  } finally {
-    rmSync(dir, { recursive: true });
-  }
-}
-
-async function start(access: Access, name: string, made: readonly object[]): Promise<ClusterPrometheus> {
-  await apply(access, made);
-  await kubectl(access, "wait", "--for=condition=Ready", `pod/${name}`, "--timeout=120s");
-  const { url, close } = await forward(access, `pod/${name}`, port);
+async function start(
+  access: Access,
+  name: string,
+  image: string,
+  files: Readonly<Record<string, string>>,
+): Promise<ClusterPrometheus> {
+  const own = { ...access, namespace: name };
+  await apply(access, [monitoringNamespace(name), ...rights(name)]);
+  await apply(own, objects(name, image, files));
+  await kubectl(own, "wait", "--for=condition=Ready", `pod/${name}`, "--timeout=120s");
+  const { url, close } = await forward(own, `pod/${name}`, port);
   return {
     ...prometheusAt(url),
     stop: async () => {
       close();
-      const kinds = "pod,rolebinding,role,serviceaccount,configmap";
-      await kubectl(access, "delete", kinds, `--selector=app=${name}`);
+      await kubectl(access, "delete", `role/${name}`, `rolebinding/${name}`, `namespace/${name}`);
     },
   };
-}
-
-/** One that takes what the program emits, as it is. */
-export function startPrometheus(access: Access, image: string): Promise<ClusterPrometheus> {
-  const name = "prometheus";
-  return start(access, name, objects(name, image, prometheusConfigName));
 }
 
 const configMapSchema = z.object({ data: z.object({ [prometheusFile]: z.string(), [alertsFile]: z.string() }) });
 
+/** The files that the program emits. They are for another namespace: a pod can mount its own one's only. */
+async function emitted(access: Access): Promise<z.infer<typeof configMapSchema>["data"]> {
+  const configMap = await kubectl(access, "get", "configmap", prometheusConfigName, "--output=json");
+  return configMapSchema.parse(JSON.parse(configMap)).data;
+}
+
+/** One that takes what the program emits, as it is. */
+export async function startPrometheus(access: Access, image: string): Promise<ClusterPrometheus> {
+  return start(access, "prometheus", image, await emitted(access));
+}
+
 /** One that takes the same with all times shortened, so that nobody waits minutes for an alert. */
 export async function startHurriedPrometheus(access: Access, image: string): Promise<ClusterPrometheus> {
-  const name = "prometheus-hurried";
-  const emitted = await kubectl(access, "get", "configmap", prometheusConfigName, "--output=json");
-  const { data } = configMapSchema.parse(JSON.parse(emitted));
-  const scraping = parse(data[prometheusFile]) as object;
-  const configMap = {
-    apiVersion: "v1",
-    kind: "ConfigMap",
-    metadata: { name, labels: { app: name } },
-    data: {
-      [prometheusFile]: stringify({ ...scraping, global: hurriedIntervals }),
-      [alertsFile]: stringify(hurried(parse(data[alertsFile]))),
-    },
-  };
-  return start(access, name, [configMap, ...objects(name, image, name)]);
+  const files = await emitted(access);
+  const scraping = parse(files[prometheusFile]) as object;
+  return start(access, "prometheus-hurried", image, {
+    [prometheusFile]: stringify({ ...scraping, global: hurriedIntervals }),
+    [alertsFile]: stringify(hurried(parse(files[alertsFile]))),
+  });
 }

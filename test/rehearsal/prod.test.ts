@@ -6,13 +6,23 @@ import type { IncomingMessage } from "node:http";
 import { get } from "node:https";
 import { connect as connectPlainly } from "node:net";
 import { delimiter, dirname, join } from "node:path";
-import { components, eachService, secrets, serviceKeys, services, subscribers } from "@event-flow/events";
+import {
+  components,
+  eachService,
+  secrets,
+  serviceKeys,
+  type ServiceIdentity,
+  services,
+  subscribers,
+} from "@event-flow/events";
 import { execa } from "execa";
 import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { reportSchema } from "../../commands/doctor/report.ts";
 import { repositoryRoot } from "../../components/content-tag.ts";
-import { connect, forward, kubectl } from "../flow/access.ts";
+import { lagExporter } from "../../components/lag-exporter.ts";
+import { connect, forward, kubectl, tokenHeader } from "../flow/access.ts";
+import { commonWays, together, tryEveryWay, ways } from "../flow/network.ts";
 import { cluster, hardware } from "../providers/digitalocean/hardware.ts";
 import { call } from "../providers/digitalocean/valkey.ts";
 import { apiVersionsRequest } from "../servers/kafka.ts";
@@ -238,11 +248,13 @@ test("broker, Valkey and PostgreSQL refuse to speak in plain text", { timeout: 6
 });
 
 test("sidecars have loaded the Components, without an error", { timeout: 60_000 }, async () => {
-  const loaded = async (app: string) => {
-    const [pod = ""] = Object.keys(await pods(app));
+  const loaded = async (service: ServiceIdentity) => {
+    const [pod = ""] = Object.keys(await pods(service.name));
     const { url, close } = await forward(stage.access, `pod/${pod}`, 3500);
     try {
-      const answer = await (await fetch(`${url}/v1.0/metadata`)).json();
+      const answer = await (
+        await fetch(`${url}/v1.0/metadata`, { headers: await tokenHeader(stage.access, service) })
+      ).json();
       const log = await k("logs", pod, "--container=daprd");
       expect(log).not.toMatch(/level=(error|fatal)/);
       return (answer as { components: { name: string; type: string }[] }).components.map(
@@ -252,13 +264,36 @@ test("sidecars have loaded the Components, without an error", { timeout: 60_000 
       close();
     }
   };
-  expect(await loaded(services.backend.name)).toEqual([`${components.pubsub}: pubsub.kafka`]);
-  for (const { name } of subscribers) {
-    expect((await loaded(name)).sort()).toEqual([
+  expect(await loaded(services.backend)).toEqual([`${components.pubsub}: pubsub.kafka`]);
+  for (const subscriber of subscribers) {
+    expect((await loaded(subscriber)).sort()).toEqual([
       `${components.pubsub}: pubsub.kafka`,
       `${components.stateStore}: state.redis`,
     ]);
   }
+});
+
+test("connections take the ways that the flow needs, and no others", { timeout: 180_000 }, async () => {
+  const port = (engine: string) =>
+    Number(stage.cloud.objects("DatabaseCluster").find(({ inputs }) => inputs["engine"] === engine)?.made["port"]);
+  const managed = Object.entries({ redpanda: 9092, postgres: port("pg"), valkey: port("valkey") });
+  const { backend, notificationService, recurringTaskService, analyticsService } = services;
+  const expected = ways(
+    together(commonWays, {
+      [backend.name]: ["redpanda", "postgres"],
+      [notificationService.name]: ["redpanda", "valkey"],
+      [recurringTaskService.name]: ["redpanda", "valkey", `${backend.name}:50002`],
+      [analyticsService.name]: ["redpanda", "valkey", "postgres"],
+      [lagExporter.name]: ["redpanda"],
+      // Everybody, as by the load balancer.
+      neighbour: [`${backend.name}:${backend.port}`],
+    }),
+  );
+  const more = managed.map(([name, at]) => ({ name, host: cluster.nodeAddress, port: at }));
+  const { found, dead, tried } = await tryEveryWay(cluster, stage.access, { expected, more });
+  expect(dead).toEqual([]);
+  expect(found).toEqual(expected);
+  expect(tried).toBeGreaterThan(10 * found.length);
 });
 
 test("the doctor finds nothing, and then what is broken", { timeout: 180_000 }, async () => {

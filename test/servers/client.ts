@@ -1,4 +1,9 @@
+import { daprTokenHeader } from "@event-flow/events";
+import { appApiToken } from "./service.ts";
 import { bearer } from "./token.ts";
+
+/** What a sidecar shows with each call to a service that `startService` started. */
+export const asSidecar = { [daprTokenHeader]: appApiToken };
 
 export interface Answer<T> {
   readonly status: number;

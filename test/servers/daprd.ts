@@ -1,21 +1,23 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { services } from "@event-flow/events";
 import { stringify } from "yaml";
 import { locate } from "./locate.ts";
-import { type Backing, localManifests, shutdownFlags } from "./manifests.ts";
+import { type Backing, localManifests, shutdownFlags, type Whose } from "./manifests.ts";
 import { freePort } from "./ports.ts";
 import { type LogOption, type Server, serverDir, startServer } from "./process.ts";
+import { namespace, type Sentry } from "./sentry.ts";
+import { appApiToken as defaultAppApiToken } from "./service.ts";
 
 export interface Daprd extends Server {
   readonly httpPort: number;
   /** Where it shows its metrics, if it was told to. */
   readonly metricsPort: number | undefined;
+  /** What is to be shown to it, if anything is. */
+  readonly apiToken: string | undefined;
 }
 
 /** Without a broker the sidecar has no pub/sub, without Valkey no state store. */
-export interface DaprdOptions extends Backing, LogOption {
-  readonly appId: string;
+export interface DaprdOptions extends Backing, LogOption, Omit<Whose, "withMtls"> {
   readonly appPort: number;
   /** @default a free port */
   readonly httpPort?: number;
@@ -23,13 +25,17 @@ export interface DaprdOptions extends Backing, LogOption {
   readonly metricsPort?: number | undefined;
   /** A file by which sidecars find each other that are to. @default this one finds no other */
   readonly names?: string | undefined;
-  /** What the app has to show. */
-  readonly apiToken?: string;
-  /** What the sidecar shows to the app. */
-  readonly appApiToken?: string;
+  /** The address at which other sidecars call it. */
+  readonly internalPort?: number;
+  /** Where it says it is, with a certificate. @default where the stack is */
+  readonly namespace?: string;
+  /** What gives it a certificate, by which other sidecars know it. @default it has none, and any may call it */
+  readonly sentry?: Sentry | undefined;
+  /** What the app has to show. @default nothing */
+  readonly apiToken?: string | undefined;
+  /** What the sidecar shows to the app. @default what `startService` has its services ask for */
+  readonly appApiToken?: string | undefined;
 }
-
-const appIds: readonly string[] = Object.values(services).map(({ appId }) => appId);
 
 /**
  * How sidecars find each other without Kubernetes: by a file of SQLite. Dapr's default, multicast DNS, would have a backend's
@@ -44,27 +50,26 @@ function namesIn(file: string) {
  * the app may still be missing.
  */
 export async function startDaprd(options: DaprdOptions): Promise<Daprd> {
-  const { appId, appPort, metricsPort, apiToken, appApiToken } = options;
+  const { appId, appPort, metricsPort, sentry, apiToken, appApiToken = defaultAppApiToken } = options;
   const [httpPort, grpcPort, internalPort, publicPort] = await Promise.all([
     options.httpPort ?? freePort(),
     freePort(),
-    freePort(),
+    options.internalPort ?? freePort(),
     freePort(),
   ]);
   const dir = serverDir("daprd");
   const resources = join(dir, "resources");
   const configuration = join(dir, "configuration.yaml");
   mkdirSync(resources);
-  for (const { scopes, ...manifest } of await localManifests(options)) {
+  const withMtls = sentry !== undefined;
+  for (const manifest of await localManifests(options, { ...options, withMtls })) {
     if (manifest.kind === "Configuration") {
       const spec = { ...manifest.spec, nameResolution: namesIn(options.names ?? join(dir, "names")) };
       writeFileSync(configuration, stringify({ ...manifest, spec }));
       continue;
     }
-    // An app of a test's own gets what is for the stack's.
-    const text = stringify(appIds.includes(appId) ? { ...manifest, scopes } : manifest);
     // A file each: Dapr looks for a Resiliency only at the beginning of one.
-    writeFileSync(join(resources, `${manifest.metadata.name}.yaml`), text);
+    writeFileSync(join(resources, `${manifest.metadata.name}.yaml`), stringify(manifest));
   }
   const server = await startServer({
     name: `the sidecar of ${appId}`,
@@ -85,11 +90,16 @@ export async function startDaprd(options: DaprdOptions): Promise<Daprd> {
       ...(metricsPort === undefined ? [] : [`--metrics-port=${metricsPort}`]),
       `--config=${configuration}`,
       `--resources-path=${resources}`,
+      ...(sentry === undefined ? [] : ["--enable-mtls", `--sentry-address=${sentry.address}`]),
       ...(await shutdownFlags(appId)),
     ],
     env: {
       ...(apiToken !== undefined && { DAPR_API_TOKEN: apiToken }),
-      ...(appApiToken !== undefined && { APP_API_TOKEN: appApiToken }),
+      APP_API_TOKEN: appApiToken,
+      ...(sentry !== undefined && {
+        NAMESPACE: options.namespace ?? namespace,
+        DAPR_TRUST_ANCHORS: sentry.trustAnchors(),
+      }),
     },
     timeoutSeconds: 60,
     ready: async () => {
@@ -97,5 +107,5 @@ export async function startDaprd(options: DaprdOptions): Promise<Daprd> {
       return response.ok ? true : undefined;
     },
   });
-  return { ...server, httpPort, metricsPort };
+  return { ...server, httpPort, metricsPort, apiToken };
 }

@@ -6,6 +6,9 @@ import { join } from "node:path";
 import {
   components,
   daprHttpPort,
+  daprTokenHeader,
+  daprTokenKey,
+  daprTokenSecrets,
   type ServiceKey,
   serviceKeys,
   services,
@@ -23,7 +26,7 @@ import { repositoryRoot } from "../../components/content-tag.ts";
 import { waitFor } from "../tools/progress.ts";
 import { Patient } from "../unit/support/patient.ts";
 import { call } from "./client.ts";
-import { type DaprdOptions, startDaprd } from "./daprd.ts";
+import { type Daprd, type DaprdOptions, startDaprd } from "./daprd.ts";
 import { freePort } from "./ports.ts";
 import { type Service, startService } from "./service.ts";
 import { startSystem, type System } from "./system.ts";
@@ -36,10 +39,11 @@ const { name: reader } = services.notificationService;
 
 /** A stack whose pods are processes of this machine. */
 class ProcessPatient extends Patient {
-  override async http(name: string, { port, path, method = "GET", body }: HttpRequest): Promise<HttpAnswer> {
+  override async http(name: string, { port, path, method = "GET", headers, body }: HttpRequest): Promise<HttpAnswer> {
     const response = await fetch(`${addressOf(name.replace(/-1$/, ""), port)}${path}`, {
       method,
-      ...(body !== undefined && { body: JSON.stringify(body), headers: { "content-type": "application/json" } }),
+      headers: { ...(body !== undefined && { "content-type": "application/json" }), ...headers },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
       signal: AbortSignal.timeout(10_000),
     });
     return { status: response.status, text: await response.text() };
@@ -62,6 +66,12 @@ beforeAll(async () => {
   const environment = { BROKERS: system.kafka.brokers, GROUPS };
   exporter = await startService("service", await freePort(), environment, { entry: "src/lag-exporter.ts" });
   patient = Object.assign(new ProcessPatient(), { trustBundle: (await Patient.make()).trustBundle });
+  for (const key of serviceKeys) {
+    const { daprd, appApiToken } = pod(key);
+    const { api, app } = daprTokenSecrets(services[key]);
+    patient.setSecret(api, { [daprTokenKey]: daprd.apiToken ?? "" });
+    patient.setSecret(app, { [daprTokenKey]: appApiToken });
+  }
 });
 
 afterAll(async () => {
@@ -99,6 +109,9 @@ const pod = (key: ServiceKey) => {
   return first;
 };
 
+/** What is to be shown to a sidecar. */
+const shown = ({ apiToken }: Daprd) => ({ [daprTokenHeader]: apiToken ?? "" });
+
 test("a system that carries events is sound", async () => {
   await createTask();
   await found();
@@ -106,15 +119,15 @@ test("a system that carries events is sound", async () => {
 
 test("an event that was given up is told of, until it is discarded", async () => {
   const url = `${addressOf("backend", daprHttpPort)}/v1.0/publish/${components.pubsub}/${topic("task_created")}`;
-  const headers = { "content-type": "application/json" };
+  const headers = { "content-type": "application/json", ...shown(pod("backend").daprd) };
   expect((await fetch(url, { method: "POST", headers, body: "{}" })).status).toBe(204);
   await found("dead-letters");
-  for (const { name } of subscribers) {
-    await execa(
-      "node",
-      ["commands/dead-letters.ts", "discard", "--all", "--service", name, "--dapr", addressOf(name, daprHttpPort)],
-      { cwd: repositoryRoot },
-    );
+  for (const key of serviceKeys.filter((each) => each !== "backend")) {
+    const { httpPort, apiToken } = pod(key).daprd;
+    await execa("node", ["commands/dead-letters.ts", "discard", "--all", "--dapr", `http://127.0.0.1:${httpPort}`], {
+      cwd: repositoryRoot,
+      env: { DAPR_API_TOKEN: apiToken },
+    });
   }
   await found();
 });

@@ -25,7 +25,7 @@ export function eventOf<T extends EventType>(
 
 /** Publishes one event through a sidecar, and throws if the broker doesn't have it. */
 export async function publish<T extends EventType>(
-  sidecar: { readonly httpPort: number; readonly apiToken?: string },
+  sidecar: { readonly httpPort: number; readonly apiToken?: string | undefined },
   event: CloudEvent<T>,
 ): Promise<void> {
   const dapr = new DaprClient({ port: sidecar.httpPort, apiToken: sidecar.apiToken });

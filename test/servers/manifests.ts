@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { secrets } from "@event-flow/events";
+import { secrets, services } from "@event-flow/events";
 import { z } from "zod";
 import { capture } from "../tools/run.ts";
 
@@ -71,7 +71,7 @@ export async function shutdownFlags(appId: string): Promise<readonly string[]> {
 /** What this machine has for the keys of the stack's secrets, by `<secret>/<key>`. */
 export type SecretValues = Readonly<Record<string, string | undefined>>;
 
-function secretValue(values: SecretValues, { name, key }: z.infer<typeof secretKeySchema>): string | undefined {
+export function secretValue(values: SecretValues, { name, key }: z.infer<typeof secretKeySchema>): string | undefined {
   if (!(`${name}/${key}` in values)) throw new Error(`Nothing is known of the key ${key} of the secret ${name}`);
   return values[`${name}/${key}`];
 }
@@ -103,12 +103,26 @@ export interface Backing {
   readonly collector?: string | undefined;
 }
 
+/** Whose sidecar it is. */
+export interface Whose {
+  readonly appId: string;
+  /** Whether an app of a test's own is kept to what Components are told of the stack's. @default it may do anything with them */
+  readonly isStranger?: boolean | undefined;
+  /** Whether sidecars know each other, by their certificates. @default they don't, and any may call any */
+  readonly withMtls?: boolean;
+}
+
+const ofTopics = ["publishingScopes", "subscriptionScopes", "allowedTopics", "protectedTopics"];
+
 /**
  * The manifests for a sidecar that is a process of this machine: as emitted, but with the addresses that the servers have here,
- * and with the values of secrets, which in a cluster Dapr's operator puts in. An app that is none of the stack's gets what is
- * scoped to those.
+ * and with the values of secrets, which in a cluster Dapr's operator puts in. Two things are left out: of an app that is none of
+ * the stack's, what is for those only; and, where there are no certificates, who may call a service. Nobody could.
  */
-export async function localManifests({ brokers, valkey, smtp, collector }: Backing): Promise<readonly Manifest[]> {
+export async function localManifests(
+  { brokers, valkey, smtp, collector }: Backing,
+  { appId, isStranger = false, withMtls = false }: Whose,
+): Promise<readonly Manifest[]> {
   const values: SecretValues = {
     [`${secrets.redis.name}/${secrets.redis.keys.host}`]: valkey?.address,
     [`${secrets.redis.name}/${secrets.redis.keys.password}`]: valkey?.password,
@@ -122,9 +136,22 @@ export async function localManifests({ brokers, valkey, smtp, collector }: Backi
     if ("value" in item) return item.name in addresses ? { name: item.name, value: addresses[item.name] } : item;
     return { name: item.name, value: secretValue(values, item.secretKeyRef) };
   };
-  return (await emittedForSidecars(collector)).manifests.flatMap((manifest) => {
-    const metadata = manifest.spec.metadata?.map(localItem);
+  const pod = await podOf(appId, collector);
+  const isFree = pod === undefined && !isStranger;
+  const configuration = pod?.metadata.annotations["dapr.io/config"] ?? services.backend.name;
+  return (await emittedForSidecars(collector)).manifests.flatMap(({ scopes, ...manifest }) => {
+    if (manifest.kind === "Configuration") {
+      if (manifest.metadata.name !== configuration) return [];
+      const { accessControl, api, ...spec } = manifest.spec;
+      return [
+        { ...manifest, spec: { ...spec, ...(withMtls && { accessControl }), ...(pod !== undefined && { api }) } },
+      ];
+    }
+    const metadata = manifest.spec.metadata
+      ?.filter(({ name }) => !(isFree && ofTopics.includes(name)))
+      .map((item) => localItem(item));
     if (metadata?.some(({ value }) => value === undefined)) return [];
-    return [manifestSchema.parse({ ...manifest, spec: { ...manifest.spec, metadata } })];
+    const local = { ...manifest, spec: { ...manifest.spec, metadata }, ...(pod !== undefined && { scopes }) };
+    return [manifestSchema.parse(local)];
   });
 }

@@ -65,6 +65,12 @@ export const jwtSecret = "0123456789abcdef0123456789abcdef";
 /** What the recurring-task service shows to the backend. */
 export const nextTaskToken = "the-token-that-next-tasks-are-made-by";
 
+/** What a service shows to its sidecar, where a test has that ask for it. */
+export const apiToken = "the-token-that-a-service-shows-to-its-sidecar";
+
+/** What a sidecar shows to its service, unless a test gives each its own. */
+export const appApiToken = "the-token-that-a-sidecar-shows-to-its-app";
+
 /** What the key pair for web push is made of, in tests. */
 export const vapidSecret = "abcdef0123456789abcdef0123456789";
 
@@ -93,7 +99,13 @@ export async function startService(
 ): Promise<Service> {
   const child = spawnService(
     folder,
-    { PORT: String(port), JWT_SECRET: jwtSecret, NEXT_TASK_TOKEN: nextTaskToken, ...env },
+    {
+      PORT: String(port),
+      JWT_SECRET: jwtSecret,
+      NEXT_TASK_TOKEN: nextTaskToken,
+      APP_API_TOKEN: appApiToken,
+      ...env,
+    },
     entry,
   );
   let output = "";

@@ -1,12 +1,22 @@
+import { randomBytes } from "node:crypto";
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { perService, probes, secrets, type ServiceIdentity, type ServiceKey, services } from "@event-flow/events";
+import {
+  daprTokenKey,
+  daprTokenSecrets,
+  perService,
+  probes,
+  secrets,
+  type ServiceIdentity,
+  type ServiceKey,
+  services,
+} from "@event-flow/events";
 import { waitFor } from "../tools/progress.ts";
 import { clockFrom, withClock } from "./clock.ts";
 import { startDaprd, type Daprd } from "./daprd.ts";
 import { type Kafka, startKafka } from "./kafka.ts";
 import { type MailDev, startMailDev } from "./maildev.ts";
-import { type Backing, podVariables, type SecretValues } from "./manifests.ts";
+import { type Backing, podVariables, secretValue, type SecretValues } from "./manifests.ts";
 import { freePort } from "./ports.ts";
 import { createDatabase, type Postgres, startPostgres } from "./postgres.ts";
 import { type Server, serverDir, startServer } from "./process.ts";
@@ -22,6 +32,8 @@ export interface App extends Server {
 export interface Pod {
   readonly app: App;
   readonly daprd: Daprd;
+  /** What the sidecar shows to the service. */
+  readonly appApiToken: string;
 }
 
 /** Which ones of the stack's services there are, and how many of each. */
@@ -103,6 +115,23 @@ async function startApp(
   return { ...server, url };
 }
 
+/** A pair of tokens for each service and its sidecar, as `index.ts` has Pulumi make. */
+function newDaprTokens(): SecretValues {
+  const names = Object.values(services).map((identity) => daprTokenSecrets(identity));
+  return Object.fromEntries(
+    names
+      .flatMap(({ api, app }) => [api, app])
+      .map((name) => [`${name}/${daprTokenKey}`, randomBytes(32).toString("hex")]),
+  );
+}
+
+/** What the injector gives a service's sidecar of them. */
+function daprTokens(identity: ServiceIdentity, values: SecretValues) {
+  const { api, app } = daprTokenSecrets(identity);
+  const value = (name: string) => secretValue(values, { name, key: daprTokenKey }) ?? "";
+  return { apiToken: value(api), appApiToken: value(app) };
+}
+
 /** Starts a service with its sidecar. */
 export async function startPod(
   service: ServiceKey,
@@ -124,6 +153,7 @@ export async function startPod(
   const { backing, secretValues, names, metrics = false, log, clock } = options;
   const identity = services[service];
   const [port, httpPort] = [options.port ?? (await freePort()), await freePort()];
+  const { apiToken, appApiToken } = daprTokens(identity, secretValues);
   const metricsPort = metrics ? await freePort() : undefined;
   // Together, as containers of a pod start: the sidecar waits for its app's port, the app goes on without the sidecar.
   const [app, daprd] = await Promise.all([
@@ -139,6 +169,8 @@ export async function startPod(
     }),
     startDaprd({
       ...backing,
+      apiToken,
+      appApiToken,
       appId: identity.appId,
       appPort: port,
       httpPort,
@@ -147,7 +179,7 @@ export async function startPod(
       log: log?.(`${identity.name}-daprd`),
     }),
   ]);
-  return { app, daprd };
+  return { app, daprd, appApiToken };
 }
 
 export async function startSystem(options: SystemOptions = {}): Promise<System> {
@@ -197,6 +229,7 @@ export async function startSystem(options: SystemOptions = {}): Promise<System> 
       [`${todo.name}/${todo.keys.vapidSecret}`]: vapidSecret,
       [`${nextTask.name}/${nextTask.keys.token}`]: nextTaskToken,
       [`${analytics.name}/${analytics.keys.databaseUrl}`]: postgres.url(analyticsDatabase, postgresPort),
+      ...newDaprTokens(),
     };
     const add = async (service: ServiceKey) => {
       const nth = pods[service].length + 1;

@@ -28,6 +28,10 @@ test("it shows an event's way, mends what is killed, and leaves nothing behind",
     const [, backend = ""] = await said(/^backend +(http:\S+)\/docs$/m);
     expect((await fetch(`${backend}/docs/json`)).status).toBe(200);
 
+    const [, sidecar = "", header = "", apiToken = ""] = await said(/^backend-daprd +(http:\S+) +(\S+): (\S+)$/m);
+    expect((await fetch(`${sidecar}/v1.0/metadata`)).status).toBe(401);
+    expect((await fetch(`${sidecar}/v1.0/metadata`, { headers: { [header]: apiToken } })).status).toBe(200);
+
     // The commands that it prints are what a reader runs.
     const [, token = ""] = await said(/token='(.*)'/);
     const [, tasks = ""] = await said(/(http:\S+\/tasks)$/m);

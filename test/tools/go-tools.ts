@@ -15,6 +15,9 @@ export const versions = {
   vegeta: "12.13.0",
   toxiproxy: "2.5.0",
   otelCollector: "0.165.0",
+  kubeNetworkPolicies: "0.8.0",
+  kubeconform: "0.8.0",
+  kubeScore: "1.20.0",
 } as const;
 
 const sources = join(import.meta.dirname, "go");
@@ -40,7 +43,7 @@ async function goBuild(cwd: string, out: string, log: string, build: GoBuild): P
   );
 }
 
-async function moduleDir(cwd: string, module: string, version: string): Promise<string> {
+export async function moduleDir(cwd: string, module: string, version: string): Promise<string> {
   const download = await capture("go", ["mod", "download", "-json", `${module}@${version}`], {
     cwd,
     env: { GOFLAGS: "-mod=mod" },
@@ -114,6 +117,12 @@ export const coredns = goTool("coredns", versions.coredns, 60, {
 
 export const storageProvisioner = goTool("storage-provisioner", versions.minikube, 40, {
   packages: ["event-flow/storage-provisioner"],
+  flags: [quick],
+});
+
+/** What enforces NetworkPolicies. */
+export const kubeNetworkPolicies = goTool("kube-network-policies", versions.kubeNetworkPolicies, 75, {
+  packages: ["event-flow/kube-network-policies"],
   flags: [quick],
 });
 
@@ -209,12 +218,23 @@ export const otelCollector = goTool("otel-collector", versions.otelCollector, 40
   flags: [quick],
 });
 
+/** What checks manifests by the schemas of their kinds, and what by the rules of running things well; built before the tests. */
+export const kubeconform = goTool("kubeconform", versions.kubeconform, 15, {
+  packages: ["github.com/yannh/kubeconform/cmd/kubeconform"],
+  flags: [quick],
+});
+export const kubeScore = goTool("kube-score", versions.kubeScore, 60, {
+  packages: ["github.com/zegl/kube-score/cmd/kube-score"],
+  flags: [quick],
+});
+
 /** In the order of their need: what a cluster's first steps wait for comes first. */
 export const goTools: readonly Artifact[] = [
   pause,
   etcd,
   coredns,
   storageProvisioner,
+  kubeNetworkPolicies,
   kubernetes,
   daprd,
   daprControlPlane,

@@ -15,6 +15,7 @@ const programs = {
     dockerd: "docker.io",
     docker: "docker.io",
     iptables: "iptables",
+    ip6tables: "iptables",
     conntrack: "conntrack",
     ip: "iproute2",
     nsenter: "util-linux",

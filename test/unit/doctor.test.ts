@@ -61,7 +61,7 @@ describe("names what is wrong, by the one check that it is a matter of", () => {
     patient.deployment(backend.name).spec.template.metadata.annotations["dapr.io/config"] = "another";
     expect(await finding()).toEqual([
       "injection",
-      `Deployment ${backend.name}: dapr.io/config is "another" instead of "event-flow"`,
+      `Deployment ${backend.name}: dapr.io/config is "another" instead of "backend"`,
       repair,
     ]);
   });
@@ -258,6 +258,27 @@ describe("names what is wrong, by the one check that it is a matter of", () => {
     expect([check, what]).toEqual([
       "subscriptions",
       `${reader} answers HTTP 401 to GET /dapr/subscribe; its sidecar has 0 subscriptions`,
+    ]);
+  });
+
+  test("a service that asks for another token than its sidecar shows", async () => {
+    patient.answers.set(`${reader}:${subscriber.port}/dapr/subscribe`, { status: 401, text: "" });
+    const [container] = patient.deployment(reader).spec.template.spec.containers;
+    if (container !== undefined) container.env = (container.env ?? []).filter(({ name }) => name !== "APP_API_TOKEN");
+    expect((await finding())[2]).toBe(
+      `${patient.kubectl} --namespace event-flow set env deployment/${reader} ` +
+        `--from=secret/${reader}-dapr-app-token --prefix=APP_API_`,
+    );
+  });
+
+  test("a Component that is for others, too", async () => {
+    const [pubsub, store] = patient.components;
+    store?.scopes.push(backend.appId);
+    pubsub?.scopes.splice(0);
+    patient.loaded[backend.name] = [components.pubsub, components.stateStore];
+    expect(await findings()).toEqual([
+      ["components", expect.stringContaining("it is for everybody: it has no scopes")],
+      ["components", expect.stringContaining(`it is for ${backend.appId}, too`)],
     ]);
   });
 
@@ -460,4 +481,35 @@ test("a CRD may have more than what was made, and lack what is empty", () => {
 test("a token that is no JWT tells no end", () => {
   expect(endOfToken("dop_v1_abc")).toBeUndefined();
   expect(endOfToken("a.b.c")).toBeUndefined();
+});
+
+describe("what keeps a sidecar from being asked", () => {
+  const unseen = async () => (await look()).flatMap(({ check, unseen: why }) => why.map((each) => `${check}: ${each}`));
+
+  test("a token that was changed since its pod began", async () => {
+    patient.setSecret(`${backend.name}-dapr-api-token`, { token: "a new one, of which nobody is told" });
+    const told = await unseen();
+    expect(told).toContain(
+      `publishing: the sidecar of ${backend.name}-1 doesn't take the token in the secret ${backend.name}-dapr-api-token: ` +
+        `both are taken up by \`${patient.kubectl} --namespace event-flow rollout restart deployment/${backend.name}\``,
+    );
+    expect(told.join()).not.toContain("a new one");
+  });
+
+  test("no token", async () => {
+    patient.setSecret(`${reader}-dapr-api-token`, {});
+    expect(await unseen()).toContainEqual(
+      expect.stringMatching(/^dead-letters: .*the token is needed to ask, and there is none in the secret/),
+    );
+  });
+
+  test("no right to read secrets", async () => {
+    const list = patient.list.bind(patient);
+    patient.list = (kind, where) =>
+      kind === "secrets" ? Promise.reject(new Error('secrets is forbidden: User "guest"')) : list(kind, where);
+    expect(await unseen()).toContainEqual(
+      `publishing: the token in the secret ${backend.name}-dapr-api-token is needed to ask, and can't be read: ` +
+        'secrets is forbidden: User "guest"',
+    );
+  });
 });

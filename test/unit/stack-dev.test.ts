@@ -16,13 +16,31 @@ beforeAll(async () => {
 const revision: unknown = expect.stringMatching(/^[0-9a-f]{16}$/);
 
 test("is made of exactly these resources", () => {
-  const inventory = dev.resources.map(({ parent, name, type }) => `${parent} > ${name}: ${type}`).sort();
-  expect(inventory).toEqual([
+  const inventory = dev.resources.map(({ parent, name, type }) => `${parent} > ${name}: ${type}`);
+  const tokens = Object.values(services).flatMap(({ name }) => [
+    ` > ${name}-tokens: event-flow:dapr:Tokens`,
+    ...["api", "app"].flatMap((use) => [
+      `${name}-tokens > ${name}-tokens-${use}-token: random:index/randomPassword:RandomPassword`,
+      `${name}-tokens > ${name}-tokens-${use}: event-flow:secrets:VersionedSecret`,
+      `${name}-tokens-${use} > ${name}-tokens-${use}-key: random:index/randomPassword:RandomPassword`,
+      `${name}-tokens-${use} > ${name}-tokens-${use}-secret: kubernetes:core/v1:Secret`,
+    ]),
+  ]);
+  const configurations = Object.values(services).flatMap(({ name }) => [
+    ` > ${name}-configuration: event-flow:dapr:Configuration`,
+    `${name}-configuration > ${name}-configuration-manifest: kubernetes:dapr.io/v1alpha1:Configuration`,
+  ]);
+  expect(
+    inventory
+      .filter((each) => /-tokens|-configuration: event-flow:dapr|-configuration >.*Configuration$/.test(each))
+      .sort(),
+  ).toEqual([...tokens, ...configurations].sort());
+  const others = inventory.filter((each) => !tokens.includes(each) && !configurations.includes(each)).sort();
+  expect(others).toEqual([
     " > analytics-service: event-flow:dapr:Service",
     " > backend: event-flow:dapr:Service",
     " > broker: event-flow:broker:Broker",
     " > cluster: event-flow:cluster:Cluster",
-    " > configuration: event-flow:dapr:Configuration",
     " > dapr: event-flow:dapr:ControlPlane",
     " > database: event-flow:database:Database",
     " > email: event-flow:dapr:Component",
@@ -30,6 +48,7 @@ test("is made of exactly these resources", () => {
     " > images: event-flow:images:Images",
     " > mail: event-flow:mail:Mail",
     " > monitoring: event-flow:monitoring:Monitoring",
+    " > network: event-flow:network:NetworkPolicies",
     " > notification-service: event-flow:dapr:Service",
     " > pubsub: event-flow:dapr:Component",
     " > recurring-task-service: event-flow:dapr:Service",
@@ -46,8 +65,8 @@ test("is made of exactly these resources", () => {
     "broker > broker-server: event-flow:server:StatefulServer",
     "broker-server > broker-server-service: kubernetes:core/v1:Service",
     "broker-server > broker-server-set: kubernetes:apps/v1:StatefulSet",
+    "cluster > cluster-namespace: kubernetes:core/v1:NamespacePatch",
     "cluster > cluster-provider: pulumi:providers:kubernetes",
-    "configuration > configuration-manifest: kubernetes:dapr.io/v1alpha1:Configuration",
     "dapr > dapr-crd-components.dapr.io: kubernetes:apiextensions.k8s.io/v1:CustomResourceDefinition",
     "dapr > dapr-crd-subscriptions.dapr.io: kubernetes:apiextensions.k8s.io/v1:CustomResourceDefinition",
     "dapr > dapr-namespace: kubernetes:core/v1:Namespace",
@@ -70,6 +89,28 @@ test("is made of exactly these resources", () => {
     "monitoring > monitoring-lag: event-flow:monitoring:LagExporter",
     "monitoring > monitoring-prometheus: kubernetes:core/v1:ConfigMap",
     "monitoring-lag > monitoring-lag-deployment: kubernetes:apps/v1:Deployment",
+    "network > network-deny-all: kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    "network > network-into-analytics-service-metrics: kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    "network > network-into-backend-by-dapr: kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    "network > network-into-backend-metrics: kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    "network > network-into-lag-exporter-metrics: kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    "network > network-into-maildev: kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    "network > network-into-notification-service-metrics: kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    "network > network-into-postgres: kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    "network > network-into-recurring-task-service-metrics: kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    "network > network-into-redis: kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    "network > network-into-redpanda: kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    "network > network-to-backend-by-dapr: kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    "network > network-to-dapr-operator: kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    "network > network-to-dapr-placement-server: kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    "network > network-to-dapr-scheduler-server: kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    "network > network-to-dapr-sentry: kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    "network > network-to-dns: kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    "network > network-to-maildev: kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    "network > network-to-postgres: kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    "network > network-to-push-services: kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    "network > network-to-redis: kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    "network > network-to-redpanda: kubernetes:networking.k8s.io/v1:NetworkPolicy",
     "notification-service > notification-service-account: kubernetes:core/v1:ServiceAccount",
     "notification-service > notification-service-deployment: kubernetes:apps/v1:Deployment",
     "notification-service > notification-service-service: kubernetes:core/v1:Service",
@@ -135,17 +176,57 @@ test("tells how to reach it, and no secret", () => {
 
 describe("Dapr", () => {
   test("leaves running sidecars alone when a secret or a Component changes", () => {
-    const manifest = dev.resource("configuration-manifest");
-    expect(manifest.inputs).toEqual({
-      apiVersion: "dapr.io/v1alpha1",
-      kind: "Configuration",
-      metadata: { name: "event-flow", namespace: "default" },
-      spec: {
-        features: [{ name: "HotReload", enabled: false }],
-        metrics: { enabled: true, http: { increasedCardinality: false } },
+    for (const { name } of Object.values(services)) {
+      const manifest = dev.resource(`${name}-configuration-manifest`);
+      expect(manifest.inputs).toMatchObject({
+        apiVersion: "dapr.io/v1alpha1",
+        kind: "Configuration",
+        metadata: { name, namespace: "default" },
+        spec: {
+          features: [{ name: "HotReload", enabled: false }],
+          metrics: { enabled: true, http: { increasedCardinality: false } },
+        },
+      });
+      expect(dev.resource(`${name}-configuration`).dependsOn).toContain("dapr-release");
+    }
+  });
+
+  const spec = (name: string) => dev.resource(`${name}-configuration-manifest`).inputs["spec"];
+
+  test("lets nobody call a service but the recurring-task service the backend, to have next tasks made", () => {
+    const denied = { defaultAction: "deny", trustDomain: "public", policies: [] };
+    for (const { name } of subscribers) expect(spec(name)).toMatchObject({ accessControl: denied });
+    expect(spec(services.backend.name)).toMatchObject({
+      accessControl: {
+        ...denied,
+        policies: [
+          {
+            appId: services.recurringTaskService.appId,
+            defaultAction: "deny",
+            trustDomain: "public",
+            namespace: "default",
+            operations: [{ name: "/internal/**/tasks/**/next", httpVerb: ["GET", "PUT"], action: "allow" }],
+          },
+        ],
       },
     });
-    expect(dev.resource("configuration").dependsOn).toContain("dapr-release");
+  });
+
+  test.each([
+    ["backend", ["publish", "metadata"]],
+    ["notification-service", ["publish", "state", "bindings", "metadata"]],
+    ["recurring-task-service", ["publish", "state", "invoke", "metadata"]],
+    ["analytics-service", ["publish", "state", "metadata"]],
+  ])("gives the sidecar of %s what the service uses of Dapr's API, and no secret", (name, apis) => {
+    expect(spec(name)).toMatchObject({
+      api: {
+        allowed: [
+          ...apis.map((api) => ({ name: api, version: "v1", protocol: "http" })),
+          { name: "metadata", version: "v1", protocol: "grpc" },
+        ],
+      },
+      secrets: { scopes: [{ storeName: "kubernetes", defaultAccess: "deny" }] },
+    });
   });
 
   test("is a Helm release that waits, with its CRDs in step", () => {
@@ -165,7 +246,12 @@ describe("Dapr", () => {
           seccompProfile: "RuntimeDefault",
         },
         dapr_operator: { watchInterval: "10s", resources: smallResources },
-        dapr_sidecar_injector: { sidecarDropALLCapabilities: true, resources: smallResources },
+        dapr_sidecar_injector: {
+          sidecarDropALLCapabilities: true,
+          sidecarReadOnlyRootFilesystem: true,
+          sidecarRunAsNonRoot: true,
+          resources: smallResources,
+        },
         dapr_sentry: { resources: smallResources },
         dapr_placement: { resources: smallResources },
         dapr_scheduler: { cluster: { inMemoryStorage: true }, resources: smallResources },
@@ -177,7 +263,7 @@ describe("Dapr", () => {
       "dapr-crd-subscriptions.dapr.io",
       "dapr-namespace",
     ]);
-    expect(dev.resource("dapr-namespace").inputs["metadata"]).toEqual({ name: "dapr-system" });
+    expect(dev.resource("dapr-namespace").inputs["metadata"]).toMatchObject({ name: "dapr-system" });
   });
 
   test("has the conversion webhook of its CRDs where the control plane is", () => {
@@ -203,6 +289,15 @@ describe("Dapr", () => {
 });
 
 describe("Components", () => {
+  const events = ["task_created", "task_updated", "task_completed", "task_deleted"].map(
+    (type) => `task-events.${type}`,
+  );
+  const everyTopic = [
+    ...events,
+    "task-events.probe",
+    ...subscribers.map(({ name }) => `task-events.dead-letter.${name}`),
+  ].join(",");
+
   test("the services publish and subscribe through Redpanda", () => {
     expect(dev.resource("pubsub-manifest").inputs).toEqual({
       apiVersion: "dapr.io/v1alpha1",
@@ -221,6 +316,26 @@ describe("Components", () => {
           { name: "backOffDuration", value: "1s" },
           { name: "excludeHeaderMetaRegex", value: expect.stringMatching(/^\^\(\?:/) as string },
           { name: "escapeHeaders", value: "true" },
+          {
+            name: "publishingScopes",
+            value: [
+              `todo-backend=${[...events, "task-events.probe"].join(",")}`,
+              "notification-service=task-events.dead-letter.notification-service",
+              "recurring-task-service=task-events.dead-letter.recurring-task-service",
+              "analytics-service=task-events.dead-letter.analytics-service",
+            ].join(";"),
+          },
+          {
+            name: "subscriptionScopes",
+            value: [
+              "todo-backend=",
+              `notification-service=${[...events, "task-events.dead-letter.notification-service"].join(",")}`,
+              "recurring-task-service=task-events.task_updated,task-events.task_completed,task-events.dead-letter.recurring-task-service",
+              `analytics-service=${[...events, "task-events.dead-letter.analytics-service"].join(",")}`,
+            ].join(";"),
+          },
+          { name: "allowedTopics", value: everyTopic },
+          { name: "protectedTopics", value: everyTopic },
           { name: "authType", value: "none" },
         ],
       },
@@ -300,6 +415,8 @@ describe("Components", () => {
 });
 
 describe("secrets", () => {
+  const tokens = Object.values(services).flatMap(({ name }) => [`${name}-tokens-api`, `${name}-tokens-app`]);
+
   test("are random, and safe in a URL", () => {
     const passwords = dev.resources.filter(({ type }) => type === "random:index/randomPassword:RandomPassword");
     expect(Object.fromEntries(passwords.map(({ name, inputs }) => [name, inputs]))).toEqual({
@@ -315,6 +432,12 @@ describe("secrets", () => {
       "state-store-configuration-key": { length: 32, special: false },
       "state-store-credentials-key": { length: 32, special: false },
       "state-store-password": { length: 32, special: false },
+      ...Object.fromEntries(
+        tokens.flatMap((name) => [
+          [`${name}-token`, { length: 64, special: false }],
+          [`${name}-key`, { length: 32, special: false }],
+        ]),
+      ),
     });
   });
 
@@ -350,6 +473,13 @@ describe("secrets", () => {
         VAPID_SECRET: "<secrets-vapid>",
       }),
       [secrets.nextTask.name]: new Secret({ NEXT_TASK_TOKEN: "<secrets-next-task-token>" }),
+      // Each of its own.
+      ...Object.fromEntries(
+        Object.values(services).flatMap(({ name }) => [
+          [`${name}-dapr-api-token`, new Secret({ token: `<${name}-tokens-api-token>` })],
+          [`${name}-dapr-app-token`, new Secret({ token: `<${name}-tokens-app-token>` })],
+        ]),
+      ),
     });
   });
 
@@ -358,6 +488,14 @@ describe("secrets", () => {
     expect(JSON.stringify([dev.resources, dev.outputs])).not.toMatch(/<[\w-]+-(password|jwt|vapid|token|key)>/);
   });
 });
+
+/** The resources of a container, which all have the same of their node's disk. */
+const withDisk = (requests: object, limits: object) => ({
+  requests: { ...requests, "ephemeral-storage": "64Mi" },
+  limits: { ...limits, "ephemeral-storage": "512Mi" },
+});
+
+const restricted = { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] }, readOnlyRootFilesystem: true };
 
 /** What a StatefulSet or Deployment runs. */
 interface Workload {
@@ -410,9 +548,13 @@ describe("servers in the cluster", () => {
       ],
       ports: [{ name: "server", containerPort: 9092 }],
       readinessProbe: { tcpSocket: { port: "server" }, periodSeconds: 2, timeoutSeconds: 5 },
-      resources: { requests: { cpu: "100m", memory: "512Mi" }, limits: { memory: "1536Mi" } },
-      securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } },
-      volumeMounts: [{ name: "data", mountPath: "/var/lib/redpanda/data" }],
+      resources: withDisk({ cpu: "100m", memory: "512Mi" }, { cpu: "2", memory: "1536Mi" }),
+      securityContext: restricted,
+      volumeMounts: [
+        { name: "data", mountPath: "/var/lib/redpanda/data" },
+        { name: "etc-redpanda", mountPath: "/etc/redpanda" },
+        { name: "tmp", mountPath: "/tmp" },
+      ],
     });
     expect(dev.resource("broker-server-service").inputs).toMatchObject({
       metadata: { name: "redpanda", namespace: "default" },
@@ -443,8 +585,8 @@ describe("servers in the cluster", () => {
         periodSeconds: 2,
         timeoutSeconds: 5,
       },
-      resources: { requests: { cpu: "20m", memory: "32Mi" }, limits: { memory: "256Mi" } },
-      securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } },
+      resources: withDisk({ cpu: "20m", memory: "32Mi" }, { cpu: "1", memory: "256Mi" }),
+      securityContext: restricted,
       volumeMounts: [
         { name: "data", mountPath: "/data" },
         { name: "files", mountPath: "/etc/valkey", readOnly: true },
@@ -482,7 +624,7 @@ describe("servers in the cluster", () => {
   test("PostgreSQL, with a user and a database of the backend's own", () => {
     expect(server("database").container).toEqual({
       name: "postgres",
-      image: "postgres:17.6-trixie",
+      image: expect.stringMatching(/^postgres:17\.6-trixie@sha256:[0-9a-f]{64}$/) as unknown,
       env: [
         { name: "POSTGRES_DB", value: "todo" },
         { name: "POSTGRES_USER", value: "todo" },
@@ -498,10 +640,23 @@ describe("servers in the cluster", () => {
         periodSeconds: 2,
         timeoutSeconds: 5,
       },
-      resources: { requests: { cpu: "50m", memory: "96Mi" }, limits: { memory: "512Mi" } },
-      securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } },
-      volumeMounts: [{ name: "data", mountPath: "/var/lib/postgresql/data" }],
+      resources: withDisk({ cpu: "50m", memory: "96Mi" }, { cpu: "2", memory: "512Mi" }),
+      securityContext: restricted,
+      volumeMounts: [
+        { name: "data", mountPath: "/var/lib/postgresql/data" },
+        { name: "tmp", mountPath: "/tmp" },
+        { name: "var-run-postgresql", mountPath: "/var/run/postgresql" },
+      ],
     });
+  });
+
+  test("have empty folders to write to, which can't fill up the node's disk", () => {
+    const scratch = (name: string) => server(name).template.spec["volumes"];
+    expect(scratch("broker")).toEqual([
+      { name: "etc-redpanda", emptyDir: { sizeLimit: "64Mi" } },
+      { name: "tmp", emptyDir: { sizeLimit: "64Mi" } },
+    ]);
+    expect(scratch("mail")).toEqual([{ name: "tmp", emptyDir: { sizeLimit: "64Mi" } }]);
   });
 
   test("PostgreSQL gets a user and a database of the analytics service's own, also where it has long been there", () => {
@@ -509,7 +664,7 @@ describe("servers in the cluster", () => {
     const { template } = inputs["spec"] as Workload;
     expect(template.metadata.annotations).toEqual({ "event-flow/revision": revision });
     expect(template.spec.containers[0]).toMatchObject({
-      image: "postgres:17.6-trixie",
+      image: expect.stringMatching(/^postgres:17\.6-trixie@sha256:[0-9a-f]{64}$/) as unknown,
       env: [
         { name: "PGHOST", value: "postgres" },
         { name: "PGDATABASE", value: "todo" },
@@ -584,7 +739,7 @@ describe.each([
           labels: { app: name },
           annotations: {
             "dapr.io/enabled": "true",
-            "dapr.io/config": "event-flow",
+            "dapr.io/config": name,
             "dapr.io/app-id": appId,
             "dapr.io/app-port": String(port),
             "dapr.io/app-protocol": "http",
@@ -598,6 +753,9 @@ describe.each([
             "dapr.io/env": "GOMEMLIMIT=230MiB",
             "dapr.io/sidecar-seccomp-profile-type": "RuntimeDefault",
             "dapr.io/disable-builtin-k8s-secret-store": "true",
+            "dapr.io/api-token-secret": `${name}-dapr-api-token`,
+            "dapr.io/app-token-secret": `${name}-dapr-app-token`,
+            "dapr.io/sidecar-listen-addresses": "[::1],127.0.0.1",
             "dapr.io/block-shutdown-duration": "10s",
             "dapr.io/graceful-shutdown-seconds": "10",
             "prometheus.io/scrape": "true",
@@ -607,6 +765,9 @@ describe.each([
             "event-flow/revision-of-redis-credentials": revision,
             "event-flow/revision-of-kafka-pubsub": revision,
             "event-flow/revision-of-resiliency": revision,
+            "event-flow/revision-of-configuration": revision,
+            [`event-flow/revision-of-${name}-dapr-api-token`]: revision,
+            [`event-flow/revision-of-${name}-dapr-app-token`]: revision,
             "event-flow/revision-of-statestore": revision,
             ...revisions,
           },
@@ -618,9 +779,9 @@ describe.each([
           terminationGracePeriodSeconds: 45,
           securityContext: {
             runAsNonRoot: true,
-            runAsUser: 1000,
-            runAsGroup: 1000,
-            fsGroup: 1000,
+            runAsUser: 65532,
+            runAsGroup: 65532,
+            fsGroup: 65532,
             seccompProfile: { type: "RuntimeDefault" },
           },
           containers: [
@@ -633,6 +794,15 @@ describe.each([
                   name: variable,
                   valueFrom: { secretKeyRef: { name: secret, key: variable } },
                 })),
+                // The injector gives them to the sidecar only.
+                {
+                  name: "DAPR_API_TOKEN",
+                  valueFrom: { secretKeyRef: { name: `${name}-dapr-api-token`, key: "token" } },
+                },
+                {
+                  name: "APP_API_TOKEN",
+                  valueFrom: { secretKeyRef: { name: `${name}-dapr-app-token`, key: "token" } },
+                },
                 ...(key === "notificationService"
                   ? [
                       { name: "EMAIL", value: "on" },
@@ -657,12 +827,8 @@ describe.each([
                 timeoutSeconds: 3,
               },
               lifecycle: { preStop: { sleep: { seconds: 5 } } },
-              resources: { requests: { cpu: "50m", memory: "96Mi" }, limits: { cpu: "500m", memory: "512Mi" } },
-              securityContext: {
-                allowPrivilegeEscalation: false,
-                capabilities: { drop: ["ALL"] },
-                readOnlyRootFilesystem: true,
-              },
+              resources: withDisk({ cpu: "50m", memory: "96Mi" }, { cpu: "500m", memory: "512Mi" }),
+              securityContext: restricted,
               volumeMounts: [{ name: "tmp", mountPath: "/tmp" }],
             },
           ],
@@ -769,7 +935,7 @@ describe("with other settings", () => {
     const spec = kafka.resource("broker-server-set").inputs["spec"] as Workload;
     expect(spec.template.spec.containers[0]).toEqual({
       name: "kafka",
-      image: "apache/kafka:4.3.1",
+      image: expect.stringMatching(/^apache\/kafka:4\.3\.1@sha256:[0-9a-f]{64}$/) as unknown,
       env: [
         { name: "KAFKA_NODE_ID", value: "1" },
         { name: "KAFKA_PROCESS_ROLES", value: "broker,controller" },
@@ -789,9 +955,14 @@ describe("with other settings", () => {
       ],
       ports: [{ name: "server", containerPort: 9092 }],
       readinessProbe: { tcpSocket: { port: "server" }, periodSeconds: 2, timeoutSeconds: 5 },
-      resources: { requests: { cpu: "100m", memory: "512Mi" }, limits: { memory: "1Gi" } },
-      securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } },
-      volumeMounts: [{ name: "data", mountPath: "/var/lib/kafka/data" }],
+      resources: withDisk({ cpu: "100m", memory: "512Mi" }, { cpu: "2", memory: "1Gi" }),
+      securityContext: restricted,
+      volumeMounts: [
+        { name: "data", mountPath: "/var/lib/kafka/data" },
+        { name: "opt-kafka-config", mountPath: "/opt/kafka/config" },
+        { name: "opt-kafka-logs", mountPath: "/opt/kafka/logs" },
+        { name: "tmp", mountPath: "/tmp" },
+      ],
     });
     expect(spec.template.spec.securityContext).toMatchObject({ runAsUser: 1000, fsGroup: 1000 });
     expect(kafka.resource("broker-server-service").inputs["metadata"]).toMatchObject({ name: "kafka" });
@@ -809,7 +980,7 @@ describe("with other settings", () => {
     const elsewhere = await runProgram({ ...devConfig, "event-flow:namespace": "todo" });
     expect(elsewhere.resource("cluster-namespace").inputs["metadata"]).toEqual({
       name: "todo",
-      labels: { "pod-security.kubernetes.io/enforce": "restricted" },
+      labels: expect.objectContaining({ "pod-security.kubernetes.io/enforce": "restricted" }) as unknown,
     });
     const namespaces = elsewhere.resources
       .filter(({ type, parent }) => type.startsWith("kubernetes:") && parent !== "dapr" && parent !== "cluster")

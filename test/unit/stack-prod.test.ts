@@ -1,5 +1,6 @@
-import { components, perService, secrets, subscribers } from "@event-flow/events";
+import { components, perService, secrets, services, subscribers } from "@event-flow/events";
 import { beforeAll, describe, expect, test } from "vitest";
+import { topicScopes } from "../../components/dapr-access.ts";
 import { devConfig, fixture, prodConfig, prodSecrets } from "./support/config.ts";
 import { certificate } from "./support/patient.ts";
 import { runProgram } from "./support/program.ts";
@@ -28,6 +29,7 @@ test("is made of what dev is made of, but for this", () => {
     "dev   broker > broker-server: event-flow:server:StatefulServer",
     "dev   broker-server > broker-server-service: kubernetes:core/v1:Service",
     "dev   broker-server > broker-server-set: kubernetes:apps/v1:StatefulSet",
+    "dev   cluster > cluster-namespace: kubernetes:core/v1:NamespacePatch",
     "dev   database > database-analytics-credentials: event-flow:secrets:VersionedSecret",
     "dev   database > database-analytics-password: random:index/randomPassword:RandomPassword",
     "dev   database > database-credentials: kubernetes:core/v1:Secret",
@@ -42,6 +44,14 @@ test("is made of what dev is made of, but for this", () => {
     "dev   mail > mail-server: event-flow:server:StatefulServer",
     "dev   mail-server > mail-server-service: kubernetes:core/v1:Service",
     "dev   mail-server > mail-server-set: kubernetes:apps/v1:StatefulSet",
+    "dev   network > network-into-maildev: kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    "dev   network > network-into-postgres: kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    "dev   network > network-into-redis: kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    "dev   network > network-into-redpanda: kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    "dev   network > network-to-maildev: kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    "dev   network > network-to-postgres: kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    "dev   network > network-to-push-services: kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    "dev   network > network-to-redis: kubernetes:networking.k8s.io/v1:NetworkPolicy",
     "dev   state-store > state-store-configuration: event-flow:secrets:VersionedSecret",
     "dev   state-store > state-store-password: random:index/randomPassword:RandomPassword",
     "dev   state-store > state-store-server: event-flow:server:StatefulServer",
@@ -70,15 +80,18 @@ test("is made of what dev is made of, but for this", () => {
     "prod  database > database-firewall: digitalocean:index/databaseFirewall:DatabaseFirewall (protected)",
     "prod  database > database-grant: kubernetes:batch/v1:Job",
     "prod  database > database-postgres: digitalocean:index/databaseCluster:DatabaseCluster (protected)",
+    "prod  database > database-to-postgres: kubernetes:networking.k8s.io/v1:NetworkPolicy",
     "prod  database > database-user: digitalocean:index/databaseUser:DatabaseUser (protected)",
     "prod  images > images-analytics-service: docker-build:index:Image",
     "prod  images > images-backend: docker-build:index:Image",
     "prod  images > images-notification-service: docker-build:index:Image",
     "prod  images > images-recurring-task-service: docker-build:index:Image",
+    "prod  network > network-into-backend: kubernetes:networking.k8s.io/v1:NetworkPolicy",
     "prod  notification-service > notification-service-budget: kubernetes:policy/v1:PodDisruptionBudget",
     "prod  recurring-task-service > recurring-task-service-budget: kubernetes:policy/v1:PodDisruptionBudget",
     "prod  state-store > state-store-firewall: digitalocean:index/databaseFirewall:DatabaseFirewall (protected)",
     "prod  state-store > state-store-persistence: digitalocean:index/databaseValkeyConfig:DatabaseValkeyConfig",
+    "prod  state-store > state-store-to-valkey: kubernetes:networking.k8s.io/v1:NetworkPolicy",
     "prod  state-store > state-store-valkey: digitalocean:index/databaseCluster:DatabaseCluster (protected)",
   ]);
 });
@@ -134,15 +147,19 @@ test("what both are made of differs in this", () => {
     monitoring-lag-deployment.spec.template.spec.containers.0.env.3: – → {"name":"SASL_USERNAME","valueFrom":{"secretKeyRef":{"key":"username","name":"redpanda-credentials"}}}
     monitoring-lag-deployment.spec.template.spec.containers.0.env.4: – → {"name":"SASL_PASSWORD","valueFrom":{"secretKeyRef":{"key":"password","name":"redpanda-credentials"}}}
     monitoring-lag-deployment.spec.template.spec.containers.0.env.5: – → {"name":"SASL_MECHANISM","value":"SCRAM-SHA-256"}
+    network-to-redpanda.spec.egress.0.to.0.ipBlock: – → {"cidr":"0.0.0.0/0","except":["169.254.0.0/16"]}
+    network-to-redpanda.spec.egress.0.to.0.podSelector: {"matchExpressions":[{"key":"app","operator":"In","values":["redpanda"]}]} → –
+    network-to-redpanda.spec.egress.0.to.1: – → {"ipBlock":{"cidr":"::/0","except":["fe80::/10","fd00:ec2::/32"]}}
+    network-to-redpanda.spec.podSelector.matchExpressions.0.values.5: – → "redpanda-check"
     notification-service-deployment.spec.replicas: 1 → 2
-    notification-service-deployment.spec.template.spec.containers.0.env.2.value: "on" → "off"
-    notification-service-deployment.spec.template.spec.containers.0.env.3: {"name":"VAPID_SUBJECT","value":"mailto:event-flow@example.com"} → –
+    notification-service-deployment.spec.template.spec.containers.0.env.4.value: "on" → "off"
+    notification-service-deployment.spec.template.spec.containers.0.env.5: {"name":"VAPID_SUBJECT","value":"mailto:event-flow@example.com"} → –
     notification-service-deployment.spec.template.spec.topologySpreadConstraints: – → [{"labelSelector":{"matchLabels":{"app":"notification-service"}},"matchLabelKeys":["pod-template-hash"],"maxSkew":1,"topologyKey":"kubernetes.io/hostname","whenUnsatisfiable":"ScheduleAnyway"}]
     pubsub-manifest.spec.metadata.0.value: "redpanda:9092" → "seed-1.example.com:9092,seed-2.example.com:9092"
-    pubsub-manifest.spec.metadata.10: – → {"name":"saslUsername","secretKeyRef":{"key":"username","name":"redpanda-credentials"}}
-    pubsub-manifest.spec.metadata.11: – → {"name":"saslPassword","secretKeyRef":{"key":"password","name":"redpanda-credentials"}}
-    pubsub-manifest.spec.metadata.12: – → {"name":"saslMechanism","value":"SHA-256"}
-    pubsub-manifest.spec.metadata.9.value: "none" → "password"
+    pubsub-manifest.spec.metadata.13.value: "none" → "password"
+    pubsub-manifest.spec.metadata.14: – → {"name":"saslUsername","secretKeyRef":{"key":"username","name":"redpanda-credentials"}}
+    pubsub-manifest.spec.metadata.15: – → {"name":"saslPassword","secretKeyRef":{"key":"password","name":"redpanda-credentials"}}
+    pubsub-manifest.spec.metadata.16: – → {"name":"saslMechanism","value":"SHA-256"}
     recurring-task-service-deployment.spec.replicas: 1 → 2
     recurring-task-service-deployment.spec.template.spec.topologySpreadConstraints: – → [{"labelSelector":{"matchLabels":{"app":"recurring-task-service"}},"matchLabelKeys":["pod-template-hash"],"maxSkew":1,"topologyKey":"kubernetes.io/hostname","whenUnsatisfiable":"ScheduleAnyway"}]
     secrets-analytics-secret.stringData.value.DATABASE_URL: "postgresql://analytics:<database-analytics-password>@postgres:5432/analytics" → "postgresql://analytics:<database-analytics-user-password>@private-database-postgres:25060/analytics?sslmode=verify-full&sslrootcert=/etc/postgres-ca/ca.crt"
@@ -281,6 +298,12 @@ describe("secrets", () => {
     expect(Object.fromEntries(data)).toEqual({
       "redpanda-checked": new Secret({ username: "event-flow", password: "<redpanda-password>" }),
       [secrets.redpanda.name]: new Secret({ username: "event-flow", password: "<redpanda-password>" }),
+      ...Object.fromEntries(
+        Object.values(services).flatMap(({ name }) => [
+          [`${name}-dapr-api-token`, new Secret({ token: `<${name}-tokens-api-token>` })],
+          [`${name}-dapr-app-token`, new Secret({ token: `<${name}-tokens-app-token>` })],
+        ]),
+      ),
       [secrets.redis.name]: new Secret({
         host: "private-state-store-valkey:25060",
         password: "<state-store-valkey-password>",
@@ -350,6 +373,7 @@ test("a SASL user is named to Dapr in Dapr's words", () => {
     { name: "backOffDuration", value: "1s" },
     { name: "excludeHeaderMetaRegex", value: expect.stringMatching(/^\^\(\?:/) as string },
     { name: "escapeHeaders", value: "true" },
+    ...topicScopes,
     { name: "authType", value: "password" },
     { name: "saslUsername", secretKeyRef: { name: "redpanda-credentials", key: "username" } },
     { name: "saslPassword", secretKeyRef: { name: "redpanda-credentials", key: "password" } },
@@ -456,11 +480,15 @@ describe("with other settings", () => {
           },
         },
         spec: {
-          containers: [{ env: [{ name: "JWT_SECRET" }, { name: "VAPID_SECRET" }, { name: "EMAIL", value: "on" }] }],
+          containers: [
+            { env: [{ name: "JWT_SECRET" }, { name: "VAPID_SECRET" }, ...tokens, { name: "EMAIL", value: "on" }] },
+          ],
         },
       },
     });
   });
+
+  const tokens = [{ name: "DAPR_API_TOKEN" }, { name: "APP_API_TOKEN" }];
 
   test("with a contact there is web push", async () => {
     const contact = "mailto:admin@example.com";
@@ -473,6 +501,7 @@ describe("with other settings", () => {
               env: [
                 { name: "JWT_SECRET" },
                 { name: "VAPID_SECRET", valueFrom: { secretKeyRef: { name: "todo-secrets", key: "VAPID_SECRET" } } },
+                ...tokens,
                 { name: "EMAIL", value: "off" },
                 { name: "VAPID_SUBJECT", value: contact },
               ],

@@ -21,8 +21,8 @@ describe.each(stacks)("stack %s that is told of a collector", (stack, endpoint, 
     );
   }, 60_000);
 
-  const tracingOf = (run: Run) =>
-    (run.resource("configuration-manifest").inputs as { spec: { tracing?: unknown } }).spec.tracing;
+  const tracingOf = (run: Run, name: string) =>
+    (run.resource(`${name}-configuration-manifest`).inputs as { spec: { tracing?: unknown } }).spec.tracing;
 
   interface Deployment {
     spec: { template: { spec: { containers: { env: { name: string; value?: string }[] }[] } } };
@@ -32,13 +32,13 @@ describe.each(stacks)("stack %s that is told of a collector", (stack, endpoint, 
     return spec.template.spec.containers.flatMap(({ env }) => env).filter(({ name: each }) => each.startsWith("OTEL_"));
   };
 
-  test("tells the sidecars, who keep what their callers keep", () => {
+  test.each(Object.values(services))("tells the sidecars of $name, who keep what their callers keep", ({ name }) => {
     const { host, protocol } = new URL(endpoint);
-    expect(tracingOf(traced)).toEqual({
+    expect(tracingOf(traced, name)).toEqual({
       samplingRate: "0.25",
       otel: { endpointAddress: host, isSecure: protocol === "https:", protocol: "http" },
     });
-    expect(tracingOf(plain)).toBeUndefined();
+    expect(tracingOf(plain, name)).toBeUndefined();
   });
 
   test.each(serviceKeys.map((key) => services[key].name))("tells %s, by OpenTelemetry's own variables", (name) => {

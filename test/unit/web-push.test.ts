@@ -93,7 +93,7 @@ test("a name is looked up for the connection itself: one that leads inside by th
 });
 
 describe("the notification service's environment", () => {
-  const env = { JWT_SECRET: "j".repeat(32) };
+  const env = { JWT_SECRET: "j".repeat(32), APP_API_TOKEN: "a".repeat(32) };
 
   test("takes what web push needs", () => {
     const given = { VAPID_SECRET: "v".repeat(32), VAPID_SUBJECT: "mailto:admin@example.com" };

@@ -285,7 +285,7 @@ test("a wrong environment ends the process with every problem named", async () =
     output: "",
     errors: `The environment is not valid:
   JWT_SECRET is not valid; it must be at least 32 bytes long
-  APP_API_TOKEN is not valid; it must not be empty
+  APP_API_TOKEN is not valid; it must be at least 32 bytes long
   DATABASE_URL is not set; it must be a URL like postgres://user:password@host:5432/database
 `,
   });

@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { services, type CloudEvent } from "@event-flow/events";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import { random } from "../../../test/chaos/random.ts";
-import { call } from "../../../test/servers/client.ts";
+import { asSidecar, call } from "../../../test/servers/client.ts";
 import { eventOf } from "../../../test/servers/events.ts";
 import { freePort } from "../../../test/servers/ports.ts";
 import { createDatabase } from "../../../test/servers/postgres.ts";
@@ -29,7 +29,7 @@ afterAll(async () => {
 async function deliver(event: TaskEvent): Promise<void> {
   const answer = await call("POST", `${service.url}/events/${event.type.replace("_", "-")}`, {
     body: event,
-    headers: { "content-type": "application/cloudevents+json" },
+    headers: { "content-type": "application/cloudevents+json", ...asSidecar },
   });
   expect([answer.status, answer.body]).toEqual([200, { status: "SUCCESS" }]);
 }

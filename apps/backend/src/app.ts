@@ -17,6 +17,7 @@ export async function buildApp(config: Config) {
     description: "Each user's tasks. Every change is published as an event.",
     logLevel: config.LOG_LEVEL,
     jwtSecret: config.JWT_SECRET,
+    appApiToken: config.APP_API_TOKEN,
     secrets: [...databaseSecrets(config.DATABASE_URL), config.DAPR_API_TOKEN ?? "", config.NEXT_TASK_TOKEN],
     // Not the sidecar: without it changes are taken, and their events follow. How many wait is told besides.
     readiness: { database: async () => ({ outbox: await readBacklog(database) }) },
@@ -41,7 +42,7 @@ export async function buildApp(config: Config) {
     done();
   });
   await app.register((scope, _options, done) => {
-    nextTaskRoutes(scope, { database, change, token: config.NEXT_TASK_TOKEN });
+    nextTaskRoutes(scope, { database, change, appApiToken: config.APP_API_TOKEN, token: config.NEXT_TASK_TOKEN });
     done();
   });
   app.addHook("onClose", async () => {

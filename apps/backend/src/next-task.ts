@@ -1,6 +1,6 @@
 import { madeSchema, nextTaskPath, nextTaskSchema, premisesSchema, refusalSchema } from "@event-flow/events";
 import { answerUnavailable } from "@event-flow/postgres";
-import { errorResponses, HttpError, isToken, type App } from "@event-flow/service";
+import { errorResponses, HttpError, requireSidecar, tokenCheck, type App } from "@event-flow/service";
 import type { z } from "zod";
 import type { Database } from "./database.ts";
 import { seriesOf } from "./events.ts";
@@ -20,10 +20,13 @@ function gone(id: number): HttpError {
  */
 export function nextTaskRoutes(
   scope: App,
-  { database, change, token }: { database: Database; change: Change; token: string },
+  { database, change, appApiToken, token }: { database: Database; change: Change; appApiToken: string; token: string },
 ): void {
+  // It comes by the backend's own sidecar, which has looked at whether it's the recurring-task service's that calls.
+  scope.addHook("onRequest", requireSidecar(appApiToken));
+  const isToken = tokenCheck(`Bearer ${token}`);
   scope.addHook("onRequest", ({ headers: { authorization } }, _reply, done) => {
-    const isKnown = isToken(authorization, `Bearer ${token}`);
+    const isKnown = isToken(authorization);
     done(isKnown ? undefined : new HttpError(401, "Only the recurring-task service may call this, by NEXT_TASK_TOKEN"));
   });
   answerUnavailable(scope);

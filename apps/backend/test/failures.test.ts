@@ -13,7 +13,7 @@ import {
   startPostgres,
   type Postgres,
 } from "../../../test/servers/postgres.ts";
-import { nextTaskToken, runService, startService, type Service } from "../../../test/servers/service.ts";
+import { appApiToken, nextTaskToken, runService, startService, type Service } from "../../../test/servers/service.ts";
 import { waitFor } from "../../../test/tools/progress.ts";
 
 const { brokers } = inject("servers");
@@ -301,6 +301,7 @@ test("it gives up on a database that does not come, and says why without the pas
   const { exitCode, output, errors } = await runService("backend", {
     JWT_SECRET: jwtSecret,
     NEXT_TASK_TOKEN: nextTaskToken,
+    APP_API_TOKEN: appApiToken,
     DATABASE_URL: databaseUrl(port, "tasks"),
     DATABASE_START_TIMEOUT_SECONDS: "1",
   });

@@ -2,7 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { cloudEventSchema, nextTaskPath, services, type Series } from "@event-flow/events";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
-import { call, type Answer } from "../../../test/servers/client.ts";
+import { asSidecar, call, type Answer } from "../../../test/servers/client.ts";
 import { startDaprd, type Daprd } from "../../../test/servers/daprd.ts";
 import { freePort } from "../../../test/servers/ports.ts";
 import { createDatabase, query } from "../../../test/servers/postgres.ts";
@@ -91,9 +91,9 @@ function internal<T>(
   method: string,
   { user_id, id }: Pick<Task, "user_id" | "id">,
   body?: object,
-  token = nextTaskToken,
+  { token = nextTaskToken, sidecar = asSidecar }: { token?: string; sidecar?: Record<string, string> } = {},
 ): Promise<Answer<T>> {
-  const headers = { authorization: `Bearer ${token}` };
+  const headers = { authorization: `Bearer ${token}`, ...sidecar };
   return call<T>(method, `${backend.url}${nextTaskPath(user_id, id)}`, { headers, ...(body && { body }) });
 }
 
@@ -300,12 +300,9 @@ test("next tasks are for the recurring-task service only, and no part of the doc
   await complete(task);
   for (const token of ["", "wrong", `${nextTaskToken}x`]) {
     for (const method of ["GET", "PUT"]) {
-      const refused = await internal(
-        method,
-        task,
-        method === "PUT" ? { version: 2, due_date: nextDue } : undefined,
+      const refused = await internal(method, task, method === "PUT" ? { version: 2, due_date: nextDue } : undefined, {
         token,
-      );
+      });
       expect([refused.status, refused.body]).toEqual([
         401,
         {
@@ -317,6 +314,11 @@ test("next tasks are for the recurring-task service only, and no part of the doc
     }
   }
   expect((await call("GET", `${backend.url}${nextTaskPath(user, task.id)}`, { user })).status).toBe(401);
+  // Nor past the sidecar, which knows who calls.
+  for (const sidecar of [{}, { "dapr-api-token": "" }, { "dapr-api-token": nextTaskToken }]) {
+    const refused = await internal("PUT", task, { version: 2, due_date: nextDue }, { sidecar });
+    expect([refused.status, refused.body]).toMatchObject([401, { message: "Only the sidecar may call this" }]);
+  }
   expect(await listed(user)).toHaveLength(1);
   const { body } = await call<{ paths: object }>("GET", `${backend.url}/docs/json`);
   expect(Object.keys(body.paths).filter((path) => path.startsWith("/internal"))).toEqual([]);

@@ -1,3 +1,4 @@
+export * from "./access.ts";
 export * from "./dead-letters.ts";
 export * from "./events.ts";
 export * from "./metrics.ts";

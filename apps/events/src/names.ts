@@ -63,11 +63,28 @@ export const secrets = {
   smtp: { name: "smtp-credentials", keys: { user: "user", password: "password" } },
 } as const;
 
+/**
+ * The secrets by which a service and its sidecar know each other: what the service shows when it calls (`api`), and what the
+ * sidecar shows when it does (`app`). Each service has its own, so that a stolen one opens nothing else.
+ */
+export function daprTokenSecrets({ name }: ServiceIdentity): { readonly api: string; readonly app: string } {
+  return { api: `${name}-dapr-api-token`, app: `${name}-dapr-app-token` };
+}
+
+/** The key in such a secret. Dapr's injector asks for this one. */
+export const daprTokenKey = "token";
+
+/** The header that such a token is shown in. */
+export const daprTokenHeader = "dapr-api-token";
+
 /** HTTP paths that the kubelet probes. */
 export const probes = { liveness: "/health", readiness: "/ready" } as const;
 
 /** The port on which a sidecar serves Dapr's HTTP API to its app (Dapr's default). */
 export const daprHttpPort = 3500;
+
+/** The port on which a sidecar takes calls of other sidecars (Dapr's default). */
+export const daprInternalPort = 50_002;
 
 /** The topic of the doctor's probe, which nobody subscribes to. Under the prefix that the backend may write to. */
 export const probeTopic = "task-events.probe";

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { metrics, services, type CloudEvent } from "@event-flow/events";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
-import { call } from "../../../test/servers/client.ts";
+import { asSidecar, call } from "../../../test/servers/client.ts";
 import { startDaprd, type Daprd } from "../../../test/servers/daprd.ts";
 import { eventOf, publish } from "../../../test/servers/events.ts";
 import { startMailDev, type MailDev } from "../../../test/servers/maildev.ts";
@@ -92,7 +92,7 @@ function created(user: string, title = "Water the plants"): CloudEvent<"task_cre
 
 /** Delivers an event as the sidecar does. */
 async function deliver(event: CloudEvent<"task_created">, to = replica): Promise<void> {
-  const answer = await call("POST", `${to.service.url}/events/task-created`, { body: event });
+  const answer = await call("POST", `${to.service.url}/events/task-created`, { headers: asSidecar, body: event });
   expect(answer.body).toEqual({ status: "SUCCESS" });
 }
 

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { startDaprd, type Daprd } from "../../../test/servers/daprd.ts";
 import { eventOf } from "../../../test/servers/events.ts";
 import { freePort } from "../../../test/servers/ports.ts";
-import { jwtSecret } from "../../../test/servers/service.ts";
+import { appApiToken, jwtSecret } from "../../../test/servers/service.ts";
 import { waitFor } from "../../../test/tools/progress.ts";
 import { ChannelAway, type Channel, type ChannelName, type Parcel } from "../src/channel.ts";
 import { Deliverer } from "../src/deliverer.ts";
@@ -63,6 +63,7 @@ async function startDeliverer(...channels: Channel[]): Promise<Deliverer> {
     description: "",
     logLevel: "fatal",
     jwtSecret,
+    appApiToken,
     secrets: [],
     readiness: {},
   });

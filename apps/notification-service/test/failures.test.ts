@@ -1,11 +1,11 @@
 import { randomUUID } from "node:crypto";
 import { services, type CloudEvent } from "@event-flow/events";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
-import { call } from "../../../test/servers/client.ts";
+import { asSidecar, call } from "../../../test/servers/client.ts";
 import { startDaprd, type Daprd } from "../../../test/servers/daprd.ts";
 import { eventOf, publish } from "../../../test/servers/events.ts";
 import { freePort } from "../../../test/servers/ports.ts";
-import { runService, startService, type Service } from "../../../test/servers/service.ts";
+import { appApiToken, runService, startService, type Service } from "../../../test/servers/service.ts";
 import { startValkey, type Valkey } from "../../../test/servers/valkey.ts";
 import { waitFor } from "../../../test/tools/progress.ts";
 import type { Notification } from "../src/notifications.ts";
@@ -57,7 +57,7 @@ test("while the state store is down events are retried, and once it is back they
   await publish(daprd, event);
   const line = await service.logged("the retry", (entry) => entry["eventId"] === event.id);
   expect(line).toMatchObject({ level: 40, msg: "Event to be retried: task_deleted", taskId: 2, userId: user });
-  const direct = await call("POST", `${service.url}/events/task-deleted`, { body: taskDeleted(3) });
+  const direct = await call("POST", `${service.url}/events/task-deleted`, { headers: asSidecar, body: taskDeleted(3) });
   expect([direct.status, direct.body]).toEqual([200, { status: "RETRY" }]);
   const list = await notifications();
   expect(list.body).toEqual({
@@ -97,7 +97,7 @@ test("a wrong environment ends the process with every problem named", async () =
     output: "",
     errors: `The environment is not valid:
   JWT_SECRET is not valid; it must be at least 32 bytes long
-  APP_API_TOKEN is not valid; it must not be empty
+  APP_API_TOKEN is not valid; it must be at least 32 bytes long
 `,
   });
 });
@@ -105,6 +105,7 @@ test("a wrong environment ends the process with every problem named", async () =
 test("a port that is taken ends the process", async () => {
   const { exitCode, output } = await runService(services.notificationService.name, {
     JWT_SECRET: "0123456789abcdef0123456789abcdef",
+    APP_API_TOKEN: appApiToken,
     PORT: String(port),
   });
   expect(exitCode).toBe(1);

@@ -12,7 +12,7 @@ import { kept, notify, type Notification } from "../src/notifications.ts";
 
 const { brokers, valkey } = inject("servers");
 const apiToken = "the-api-token-of-dapr";
-const appApiToken = "the-token-that-daprd-shows";
+const appApiToken = "the-token-that-this-daprd-shows-its-app";
 let daprd: Daprd;
 let dapr: DaprClient;
 let service: Service;

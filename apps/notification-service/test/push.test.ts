@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { metrics, services, type CloudEvent } from "@event-flow/events";
 import { afterAll, afterEach, beforeAll, expect, inject, test } from "vitest";
-import { call } from "../../../test/servers/client.ts";
+import { asSidecar, call } from "../../../test/servers/client.ts";
 import { startDaprd, type Daprd } from "../../../test/servers/daprd.ts";
 import { eventOf, publish } from "../../../test/servers/events.ts";
 import { freePort } from "../../../test/servers/ports.ts";
@@ -78,7 +78,7 @@ function created(user: string, title = "Water the plants"): CloudEvent<"task_cre
 }
 
 async function deliver(event: CloudEvent<"task_created">): Promise<void> {
-  const answer = await call("POST", `${service.url}/events/task-created`, { body: event });
+  const answer = await call("POST", `${service.url}/events/task-created`, { headers: asSidecar, body: event });
   expect(answer.body).toEqual({ status: "SUCCESS" });
 }
 

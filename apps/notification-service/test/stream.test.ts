@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { services, type CloudEvent } from "@event-flow/events";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
-import { call } from "../../../test/servers/client.ts";
+import { asSidecar, call } from "../../../test/servers/client.ts";
 import { startDaprd, type Daprd } from "../../../test/servers/daprd.ts";
 import { eventOf } from "../../../test/servers/events.ts";
 import { freePort } from "../../../test/servers/ports.ts";
@@ -48,7 +48,7 @@ let lastTask = 0;
 async function happens(user: string, of = replica(0)): Promise<CloudEvent<"task_deleted">> {
   lastTask += 1;
   const event = eventOf("task_deleted", { task_id: lastTask, user_id: user, deleted_at: new Date().toISOString() });
-  const answer = await call("POST", `${of.url}/events/task-deleted`, { body: event });
+  const answer = await call("POST", `${of.url}/events/task-deleted`, { headers: asSidecar, body: event });
   expect(answer.body).toEqual({ status: "SUCCESS" });
   return event;
 }

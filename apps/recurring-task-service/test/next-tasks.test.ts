@@ -4,7 +4,7 @@ import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { nextTaskPath, services } from "@event-flow/events";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
-import { call } from "../../../test/servers/client.ts";
+import { asSidecar, call } from "../../../test/servers/client.ts";
 import { startDaprd, type Daprd } from "../../../test/servers/daprd.ts";
 import { eventOf, publish } from "../../../test/servers/events.ts";
 import { freePort } from "../../../test/servers/ports.ts";
@@ -326,7 +326,8 @@ test("an event that is delivered many times makes one next task", async () => {
     },
     { taskversion: 2 },
   );
-  const deliver = () => call("POST", `${recurring.service.url}/events/task-completed`, { body: event });
+  const deliver = () =>
+    call("POST", `${recurring.service.url}/events/task-completed`, { headers: asSidecar, body: event });
   const answers = await Promise.all(Array.from({ length: 8 }, deliver));
   expect(answers.map(({ body }) => body)).toEqual(answers.map(() => ({ status: "SUCCESS" })));
   await handled(task, 2);
@@ -446,7 +447,10 @@ test("it keeps its token to itself, and a wrong environment ends it", async () =
   expect(await runService(recurringTaskService.name, { JWT_SECRET: "0123456789abcdef0123456789abcdef" })).toEqual({
     exitCode: 1,
     output: "",
-    errors: "The environment is not valid:\n  NEXT_TASK_TOKEN is not set; it must be a token of at least 32 bytes\n",
+    errors: `The environment is not valid:
+  APP_API_TOKEN is not set; it must be a token of at least 32 bytes
+  NEXT_TASK_TOKEN is not set; it must be a token of at least 32 bytes
+`,
   });
   // Nor does the path lead through the sidecar without it.
   const through = `http://127.0.0.1:${recurring.daprd.httpPort}/v1.0/invoke/${backend.appId}/method${nextTaskPath(randomUUID(), 1)}`;

@@ -12,6 +12,7 @@ import {
 } from "fastify-type-provider-zod";
 import { pino } from "pino";
 import { z } from "zod";
+import { requireSidecar } from "./auth.ts";
 import { errorResponses, handleError, handleNotFound, HttpError } from "./errors.ts";
 import { showMetrics } from "./metrics.ts";
 import { redactor } from "./redact.ts";
@@ -25,7 +26,9 @@ export interface AppOptions {
   readonly logLevel: string;
   /** The key that signs users' bearer tokens. */
   readonly jwtSecret: string;
-  /** Values that must appear in no log line, besides `jwtSecret`. */
+  /** What the sidecar shows when it calls. */
+  readonly appApiToken: string;
+  /** Values that must appear in no log line, besides these two. */
   readonly secrets: readonly string[];
   /**
    * What must work for the service to take requests. Each check rejects if its part does not. An object that it resolves
@@ -64,8 +67,17 @@ class RequestLog extends LogController {
 }
 
 /** A Fastify app with what every service here has: schemas in zod, OpenAPI, probes, metrics, one error shape, bearer tokens. */
-export async function createApp({ title, description, logLevel, jwtSecret, secrets, readiness, tracing }: AppOptions) {
-  const redact = redactor([jwtSecret, ...secrets]);
+export async function createApp({
+  title,
+  description,
+  logLevel,
+  jwtSecret,
+  appApiToken,
+  secrets,
+  readiness,
+  tracing,
+}: AppOptions) {
+  const redact = redactor([jwtSecret, appApiToken, ...secrets]);
   const requests = tracing && requestTracing(tracing);
   const app = Fastify({
     logger: {
@@ -130,6 +142,13 @@ export async function createApp({ title, description, logLevel, jwtSecret, secre
       },
     },
     async () => ({ status: "ready", ...(await checkAll(readiness)) }),
+  );
+
+  // What Dapr asks of each app; who has something to say has a route of its own. To others there's nothing to find here.
+  app.all(
+    "/dapr/*",
+    { onRequest: requireSidecar(appApiToken), schema: { hide: true }, logLevel: "warn" },
+    handleNotFound,
   );
 
   // A connection that was opened for later, as browsers and load balancers do, is none that Node closes when it stops: it takes it

@@ -1,4 +1,5 @@
 import { createHash, timingSafeEqual } from "node:crypto";
+import { daprTokenHeader } from "@event-flow/events";
 import type { FastifyRequest } from "fastify";
 import { z } from "zod";
 import { HttpError } from "./errors.ts";
@@ -43,8 +44,21 @@ export function requireScope(needed: string) {
   };
 }
 
-/** Whether a request shows a token that services share, told in a time that says nothing of where it differs. */
-export function isToken(shown: unknown, expected: string): boolean {
+/**
+ * Makes what tells whether a request shows a token that services share, in a time that says nothing of where it differs: digests
+ * are of one length. That of the token is made once.
+ */
+export function tokenCheck(token: string): (shown: unknown) => boolean {
   const digest = (text: string) => createHash("sha256").update(text).digest();
-  return typeof shown === "string" && timingSafeEqual(digest(shown), digest(expected));
+  const expected = digest(token);
+  return (shown) => typeof shown === "string" && timingSafeEqual(digest(shown), expected);
+}
+
+/** An `onRequest` hook for what only the sidecar may call: it shows the token of `dapr.io/app-token-secret` with each call. */
+export function requireSidecar(appApiToken: string) {
+  const isToken = tokenCheck(appApiToken);
+  return (request: FastifyRequest, _reply: unknown, done: (error?: Error) => void): void => {
+    const isSidecar = isToken(request.headers[daprTokenHeader]);
+    done(isSidecar ? undefined : new HttpError(401, "Only the sidecar may call this"));
+  };
 }

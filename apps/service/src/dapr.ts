@@ -1,4 +1,11 @@
-import { components, topic, type CloudEvent, type DeadLetter, type EventType } from "@event-flow/events";
+import {
+  components,
+  daprTokenHeader,
+  topic,
+  type CloudEvent,
+  type DeadLetter,
+  type EventType,
+} from "@event-flow/events";
 import { Pool, type Dispatcher } from "undici";
 import { isSampled, untracedTrace } from "./trace.ts";
 import { currentTraceparent, type Tracing } from "./tracing.ts";
@@ -76,7 +83,7 @@ export class DaprClient {
   constructor({ port, apiToken, timeout = 5_000, tracing }: Options) {
     // Dapr repeats the list of what it could not publish in a header.
     this.#pool = new Pool(`http://127.0.0.1:${port}`, { maxHeaderSize: 1024 * 1024 });
-    this.#headers = apiToken === undefined ? {} : { "dapr-api-token": apiToken };
+    this.#headers = apiToken === undefined ? {} : { [daprTokenHeader]: apiToken };
     this.#timeout = timeout;
     this.#isTraced = tracing !== undefined;
   }

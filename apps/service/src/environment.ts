@@ -29,8 +29,8 @@ export const secret = { secret: true };
 /** What may stand in a header of HTTP: anything else would fail with each call, and not at the start. */
 const inHeader = /^[!-~]*$/;
 
-/** A token that a pod with Dapr's API tokens has, and another does not. */
-export function token() {
+/** A token that is shown where it is asked for. */
+function token() {
   return z
     .string()
     .min(1, "must not be empty")
@@ -61,9 +61,11 @@ export function serviceEnvironment(defaultPort: number) {
       .string("must be the key, of at least 32 bytes, that signs users' bearer tokens (HS256)")
       .refine((value) => Buffer.byteLength(value) >= 32, "must be at least 32 bytes long")
       .meta(secret),
-    // The injector sets the port and, with `dapr.io/api-token-secret`, the token.
+    // The injector sets the port; it gives neither token to the service.
     DAPR_HTTP_PORT: port(daprHttpPort),
     DAPR_API_TOKEN: token(),
+    /** What the sidecar shows with each call. Without it, everybody could deliver events: no service starts so. */
+    APP_API_TOKEN: sharedToken(),
     ...tracingEnvironment(),
   };
 }

@@ -1,7 +1,7 @@
 export { createApp, type App, type AppOptions } from "./app.ts";
-export { bearerSecurity, isToken, requireOwner, requireScope, userIdSchema } from "./auth.ts";
+export { bearerSecurity, requireOwner, requireScope, requireSidecar, tokenCheck, userIdSchema } from "./auth.ts";
 export { DaprClient, DaprError, type BindingCall, type Invocation, type Refusal, type Versioned } from "./dapr.ts";
-export { ConfigError, readEnvironment, secret, serviceEnvironment, sharedToken, token } from "./environment.ts";
+export { ConfigError, readEnvironment, secret, serviceEnvironment, sharedToken } from "./environment.ts";
 export { errorResponses, HttpError } from "./errors.ts";
 export { loadOnly, serve, startOrExit } from "./server.ts";
 export { continueTrace, isSampled, traceId } from "./trace.ts";

@@ -22,6 +22,7 @@ await startOrExit(async () => {
     description: "Fails",
     logLevel: config.LOG_LEVEL,
     jwtSecret: config.JWT_SECRET,
+    appApiToken: config.APP_API_TOKEN,
     secrets: [SECRET, "short"],
     readiness: {
       first: () => (broken ? Promise.reject(new Error("the first is broken")) : Promise.resolve()),

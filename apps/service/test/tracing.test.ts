@@ -60,6 +60,7 @@ describe("an app", () => {
       description: "",
       logLevel: "silent",
       jwtSecret: "0123456789abcdef0123456789abcdef",
+      appApiToken: "fedcba9876543210fedcba9876543210",
       secrets: [secret],
       readiness: {},
       tracing,

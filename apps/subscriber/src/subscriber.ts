@@ -5,7 +5,6 @@ import {
   DaprError,
   openTracing,
   serviceEnvironment,
-  token,
   type App,
   type AppOptions,
   type TracingConfig,
@@ -16,11 +15,7 @@ import { eventSubscriptions, subscriptionRoutes, type Handlers, type Subscriptio
 
 /** The environment variables that every subscriber has. */
 export function subscriberEnvironment({ port }: ServiceIdentity) {
-  return {
-    ...serviceEnvironment(port),
-    /** What the sidecar shows with each call; the injector sets it with `dapr.io/app-token-secret`. */
-    APP_API_TOKEN: token(),
-  };
+  return serviceEnvironment(port);
 }
 
 /** What is used of the environment. */
@@ -29,7 +24,7 @@ interface Config extends TracingConfig {
   readonly JWT_SECRET: string;
   readonly DAPR_HTTP_PORT: number;
   readonly DAPR_API_TOKEN?: string | undefined;
-  readonly APP_API_TOKEN?: string | undefined;
+  readonly APP_API_TOKEN: string;
 }
 
 export interface SubscriberOptions extends Pick<AppOptions, "title" | "description"> {
@@ -63,7 +58,8 @@ export async function createSubscriber(options: SubscriberOptions): Promise<App>
     description,
     logLevel: config.LOG_LEVEL,
     jwtSecret: config.JWT_SECRET,
-    secrets: [config.DAPR_API_TOKEN ?? "", config.APP_API_TOKEN ?? "", ...(options.secrets ?? [])],
+    appApiToken: config.APP_API_TOKEN,
+    secrets: [config.DAPR_API_TOKEN ?? "", ...(options.secrets ?? [])],
     readiness: { sidecar: () => dapr.checkOutbound(), ...options.readiness?.(dapr) },
     tracing,
   });

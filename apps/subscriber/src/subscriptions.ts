@@ -10,7 +10,15 @@ import {
   type EventType,
   type ServiceIdentity,
 } from "@event-flow/events";
-import { HttpError, inSpan, isToken, traceId, type App, type DaprClient, type Tracing } from "@event-flow/service";
+import {
+  HttpError,
+  inSpan,
+  requireSidecar,
+  traceId,
+  type App,
+  type DaprClient,
+  type Tracing,
+} from "@event-flow/service";
 import type { FastifyBaseLogger, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { deadLetterOf, eventIdOf, isTooDeep, keepDeadLetter, readDeadLetter, type Origin } from "./dead-letters.ts";
@@ -67,7 +75,7 @@ interface Subscriber {
 
 interface SubscriptionRoutesOptions extends Pick<Subscriber, "dapr" | "tracing" | "isTransient"> {
   readonly identity: ServiceIdentity;
-  readonly appApiToken: string | undefined;
+  readonly appApiToken: string;
   readonly subscriptions: readonly Subscription[];
 }
 
@@ -142,13 +150,7 @@ export function subscriptionRoutes(
     scope.getDefaultJsonParser("error", "error"),
   );
 
-  if (appApiToken !== undefined) {
-    scope.addHook("onRequest", (request, _reply, done) => {
-      // daprd shows the token of `dapr.io/app-token-secret` with each call to its app.
-      const isSidecar = isToken(request.headers["dapr-api-token"], appApiToken);
-      done(isSidecar ? undefined : new HttpError(401, "Only the sidecar may call this"));
-    });
-  }
+  scope.addHook("onRequest", requireSidecar(appApiToken));
 
   const deadLetters = deadLetterTopic(identity);
   scope.get("/dapr/subscribe", { schema: { hide: true } }, () => [

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { components, metrics, type CloudEvent } from "@event-flow/events";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
-import { call } from "../../../test/servers/client.ts";
+import { asSidecar, call } from "../../../test/servers/client.ts";
 import { startDaprd, type Daprd } from "../../../test/servers/daprd.ts";
 import { eventOf, publish } from "../../../test/servers/events.ts";
 import { readMetrics, valueOf } from "../../../test/servers/metrics.ts";
@@ -41,7 +41,7 @@ function handled({ id }: { readonly id: string }) {
 }
 
 test("it subscribes to what it has handlers for, with dead letters of its own", async () => {
-  const { body } = await call("GET", `${service.url}/dapr/subscribe`);
+  const { body } = await call("GET", `${service.url}/dapr/subscribe`, { headers: asSidecar });
   const deadLetters = { deadLetterTopic: "task-events.dead-letter.subscriber-test" };
   const pubsubname = components.pubsub;
   expect(body).toEqual([

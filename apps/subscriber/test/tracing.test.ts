@@ -1,8 +1,10 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { createSubscriber } from "@event-flow/subscriber";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { asSidecar } from "../../../test/servers/client.ts";
 import { eventOf } from "../../../test/servers/events.ts";
 import { type OtlpSink, startOtlpSink } from "../../../test/servers/otlp-sink.ts";
+import { appApiToken } from "../../../test/servers/service.ts";
 
 let sink: OtlpSink;
 beforeEach(async () => {
@@ -30,6 +32,7 @@ async function deliver(
     config: {
       LOG_LEVEL: "silent",
       JWT_SECRET: "0123456789abcdef0123456789abcdef",
+      APP_API_TOKEN: appApiToken,
       // Nobody is there.
       DAPR_HTTP_PORT: 9,
       OTEL_EXPORTER_OTLP_ENDPOINT: sink.url,
@@ -45,7 +48,12 @@ async function deliver(
     traceparent: undefined,
     ...event,
   };
-  const answer = await app.inject({ method: "POST", url: "/events/task-created", headers, payload });
+  const answer = await app.inject({
+    method: "POST",
+    url: "/events/task-created",
+    headers: { ...headers, ...asSidecar },
+    payload,
+  });
   await app.close();
   const received = sink.spans.find(({ name }) => name === "POST /events/task-created");
   const handled = sink.spans.find(({ name }) => name === "process task-events.task_created");

@@ -31,6 +31,7 @@ await startOrExit(async () => {
     description: "Each user's tasks. Every change is published by its request.",
     logLevel: config.LOG_LEVEL,
     jwtSecret: config.JWT_SECRET,
+    appApiToken: config.APP_API_TOKEN,
     secrets: [],
     readiness: {},
   });

@@ -1,4 +1,4 @@
-import { services } from "@event-flow/events";
+import { type ServiceIdentity, services } from "@event-flow/events";
 import type { Check, Notes } from "../check.ts";
 import {
   has,
@@ -37,7 +37,8 @@ export const components: Check = {
     });
     notes.at(`Components ${list(actual.map(({ metadata }) => metadata.name)) || "(none)"}`);
     await Promise.all(
-      Object.values(services).map(async ({ name, appId }) => {
+      Object.values(services).map(async (service) => {
+        const { name, appId } = service;
         const expected = actual
           .filter(
             ({ metadata, scopes }) => !faulty.has(metadata.name) && (scopes.length === 0 || scopes.includes(appId)),
@@ -45,7 +46,7 @@ export const components: Check = {
           .map(({ metadata }) => metadata.name);
         // What has no sidecar is `injection`'s matter.
         for (const pod of (await podsOf(system, name)).filter((each) => has(each, sidecarName))) {
-          await lookAtSidecar(system, notes, { name, pod, expected, isFaulty: faulty.size > 0 });
+          await lookAtSidecar(system, notes, { service, pod, expected, isFaulty: faulty.size > 0 });
         }
       }),
     );
@@ -60,6 +61,9 @@ export function faultsOf(made: StackComponent, actual: Component | undefined): s
   const unscoped = made.scopes.filter((appId) => !actual.scopes.includes(appId));
   if (unscoped.length > 0 && actual.scopes.length > 0)
     faults.push(`it is not for ${list(unscoped)}: its scopes lack them`);
+  const added = actual.scopes.filter((appId) => !made.scopes.includes(appId));
+  if (added.length > 0) faults.push(`it is for ${list(added)}, too: its scopes have them`);
+  if (actual.scopes.length === 0 && made.scopes.length > 0) faults.push("it is for everybody: it has no scopes");
   const items = new Map(actual.spec.metadata.map((item) => [item.name, item]));
   const expected = new Map(made.metadata.map((item) => [item.name, item]));
   for (const [name, item] of expected) {
@@ -99,17 +103,19 @@ function differs(name: string, found: unknown, made: string): string {
 }
 
 interface Sidecar {
-  readonly name: string;
+  readonly service: ServiceIdentity;
   readonly pod: Pod;
   readonly expected: readonly string[];
   readonly isFaulty: boolean;
 }
 
-async function lookAtSidecar(system: System, notes: Notes, { name, pod, expected, isFaulty }: Sidecar): Promise<void> {
+async function lookAtSidecar(system: System, notes: Notes, sidecar: Sidecar): Promise<void> {
+  const { service, pod, expected, isFaulty } = sidecar;
+  const { name } = service;
   const status = statusOf(pod, sidecarName);
   if (status?.ready === true) {
     await notes.part(`sidecar of ${pod.metadata.name}`, async () => {
-      const loaded = (await sidecarMetadata(system, pod)).components.map((component) => component.name);
+      const loaded = (await sidecarMetadata(system, service, pod)).components.map((component) => component.name);
       notes.at(`sidecar of ${name}: ${list(loaded)}`);
       const missing = expected.filter((each) => !loaded.includes(each));
       if (missing.length > 0) {

@@ -1,6 +1,6 @@
-import { daprHttpPort, deadLetterKeys, deadLetterListSchema, subscribers } from "@event-flow/events";
+import { deadLetterKeys, deadLetterListSchema, subscribers } from "@event-flow/events";
 import type { Check } from "../check.ts";
-import { statePath, withSidecar } from "../sidecars.ts";
+import { askSidecar, statePath, withSidecar } from "../sidecars.ts";
 
 /** Whether a subscriber gave events up. */
 export const deadLetters: Check = {
@@ -13,7 +13,7 @@ export const deadLetters: Check = {
           const [pod] = await withSidecar(system, subscriber);
           if (pod === undefined) throw new Error("it has no pod with a sidecar that is ready");
           const path = statePath(deadLetterKeys.list);
-          const { status, text } = await system.http(pod.metadata.name, { port: daprHttpPort, path });
+          const { status, text } = await askSidecar(system, subscriber, pod, { path });
           if (status !== 200 && status !== 204) throw new Error(`its state store answers HTTP ${status}`);
           const letters = status === 204 ? [] : deadLetterListSchema.parse(JSON.parse(text));
           notes.at(`${name}: ${letters.length}`);

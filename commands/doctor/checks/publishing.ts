@@ -1,7 +1,7 @@
-import { components, daprHttpPort, probeTopic, services } from "@event-flow/events";
+import { components, probeTopic, services } from "@event-flow/events";
 import { z } from "zod";
 import type { Check } from "../check.ts";
-import { restart, withSidecar } from "../sidecars.ts";
+import { askSidecar, restart, withSidecar } from "../sidecars.ts";
 
 const { backend } = services;
 
@@ -21,8 +21,7 @@ export const publishing: Check = {
       notes.couldNotLook(`${backend.name} has no pod with a sidecar that is ready`);
       return;
     }
-    const { status, text } = await system.http(pod.metadata.name, {
-      port: daprHttpPort,
+    const { status, text } = await askSidecar(system, backend, pod, {
       path: `/v1.0/publish/${components.pubsub}/${probeTopic}`,
       method: "POST",
       body: { by: "doctor" },

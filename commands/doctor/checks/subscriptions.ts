@@ -1,7 +1,16 @@
-import { components, deadLetterTopic, eventTypes, type ServiceIdentity, subscribers, topic } from "@event-flow/events";
+import {
+  components,
+  daprTokenKey,
+  daprTokenSecrets,
+  deadLetterTopic,
+  eventTypes,
+  type ServiceIdentity,
+  subscribers,
+  topic,
+} from "@event-flow/events";
 import { z } from "zod";
 import type { Check, Notes } from "../check.ts";
-import { count, kubectlIn, list, restart, sidecarMetadata, withSidecar } from "../sidecars.ts";
+import { count, kubectlIn, list, restart, sidecarMetadata, tokenHeader, withSidecar } from "../sidecars.ts";
 import type { Pod, System } from "../system.ts";
 
 const answerSchema = z.array(z.object({ topic: z.string() }));
@@ -32,21 +41,36 @@ export const subscriptions: Check = {
   },
 };
 
+const tokenVariable = "APP_API_TOKEN";
+
+/** Whether a service asks for the token that its sidecar is given, and no other. */
+async function readsToken(system: System, service: ServiceIdentity): Promise<boolean> {
+  const deployment = (await system.list("deployments")).find(({ metadata }) => metadata.name === service.name);
+  const variables = deployment?.spec.template.spec.containers.flatMap(({ env }) => env) ?? [];
+  const source = variables.find(({ name }) => name === tokenVariable)?.valueFrom?.secretKeyRef;
+  return source?.name === daprTokenSecrets(service).app;
+}
+
+/** Has it do so. What somebody wrote in its place, Pulumi would leave there, beside its own. */
+function readToken(system: System, service: ServiceIdentity): string {
+  const prefix = tokenVariable.slice(0, -daprTokenKey.length);
+  const from = `--from=secret/${daprTokenSecrets(service).app} --prefix=${prefix}`;
+  return kubectlIn(system, `set env deployment/${service.name} ${from}`);
+}
+
 /** Resolves to the topics that the app subscribes to. */
 async function lookAt(system: System, notes: Notes, subscriber: ServiceIdentity, pod: Pod): Promise<string[]> {
   const { name, port } = subscriber;
-  const sidecar = (await sidecarMetadata(system, pod)).subscriptions
+  const sidecar = (await sidecarMetadata(system, subscriber, pod)).subscriptions
     .filter(({ pubsubname }) => pubsubname === components.pubsub)
     .map((subscription) => subscription.topic);
-  const { status, text } = await system.http(pod.metadata.name, { port, path: "/dapr/subscribe" });
+  const headers = await tokenHeader(system, subscriber, "app");
+  const { status, text } = await system.http(pod.metadata.name, { port, path: "/dapr/subscribe", headers });
   notes.at(`${name}: GET /dapr/subscribe, and ${count(sidecar, "subscription")} of its sidecar`);
   if (status !== 200) {
     const what = `${name} answers HTTP ${status} to GET /dapr/subscribe; its sidecar has ${count(sidecar, "subscription")}`;
-    // It asks for a token that its sidecar wasn't given: the injector, told to, gives it to both. A variable that somebody added is
-    // nobody's else, so that Pulumi leaves it there.
-    const mend =
-      status === 401 ? kubectlIn(system, `set env deployment/${name} APP_API_TOKEN-`) : restart(system, name);
-    notes.found(what, mend);
+    const isOther = status === 401 && !(await readsToken(system, subscriber));
+    notes.found(what, isOther ? readToken(system, subscriber) : restart(system, name));
     return [];
   }
   const app = answerSchema.parse(JSON.parse(text)).map((subscription) => subscription.topic);

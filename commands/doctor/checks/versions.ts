@@ -23,7 +23,8 @@ export const versions: Check = {
     });
     await notes.part("sidecars", async () => {
       const injected = new Set<string>();
-      for (const { name } of Object.values(services)) {
+      for (const service of Object.values(services)) {
+        const { name } = service;
         for (const pod of await podsOf(system, name)) {
           const sidecar = [...pod.spec.containers, ...pod.spec.initContainers].find(
             (each) => each.name === sidecarName,
@@ -39,7 +40,7 @@ export const versions: Check = {
               : restart(system, name);
             notes.found(`The sidecar of ${name} is ${sidecar.image} instead of Dapr ${daprVersion}`, mend);
           } else if (statusOf(pod, sidecarName)?.ready === true) {
-            const { runtimeVersion } = await sidecarMetadata(system, pod);
+            const { runtimeVersion } = await sidecarMetadata(system, service, pod);
             if (runtimeVersion !== daprVersion) {
               notes.found(`The sidecar of ${name} says that it is Dapr ${runtimeVersion}`, restart(system, name));
             }

@@ -3,6 +3,9 @@ import "reflect-metadata";
 import {
   components,
   daprHttpPort,
+  daprTokenHeader,
+  daprTokenKey,
+  daprTokenSecrets,
   deadLetterTopic,
   eventTypes,
   metrics,
@@ -85,22 +88,24 @@ function workload(name: string, image: string, annotations: Record<string, strin
   };
 }
 
-function annotations({ appId, port }: ServiceIdentity): Record<string, string> {
+function annotations({ appId, name, port }: ServiceIdentity): Record<string, string> {
   return {
     "dapr.io/enabled": "true",
     "dapr.io/app-id": appId,
     "dapr.io/app-port": String(port),
-    "dapr.io/config": "event-flow",
+    "dapr.io/config": name,
   };
 }
 
 function serviceWorkload(service: ServiceIdentity): Workload {
   const made = workload(service.name, `${service.name}:1`, annotations(service));
   for (const container of made.spec.template.spec.containers) {
-    container.env = Object.values(secrets.todo.keys).map((key) => ({
-      name: key,
-      valueFrom: { secretKeyRef: { name: secrets.todo.name, key } },
-    }));
+    const tokens = daprTokenSecrets(service);
+    container.env = [
+      ...Object.values(secrets.todo.keys).map((key) => [key, secrets.todo.name, key] as const),
+      ["DAPR_API_TOKEN", tokens.api, daprTokenKey] as const,
+      ["APP_API_TOKEN", tokens.app, daprTokenKey] as const,
+    ].map(([name, secret, key]) => ({ name, valueFrom: { secretKeyRef: { name: secret, key } } }));
   }
   return made;
 }
@@ -143,10 +148,18 @@ export class Patient implements System {
   readonly deployments = [...Object.values(services).map(serviceWorkload), workload("lag-exporter", "backend:1")];
   readonly statefulsets = [workload("kafka", "kafka:1")];
   readonly pods = [...this.deployments, ...this.statefulsets].map(pod);
-  readonly secrets: Secret[] = Object.values(secrets).map(({ name, keys }) => ({
-    metadata: { name },
-    data: Object.fromEntries(Object.values(keys).map((key) => [key, encode(`a value of ${key}`)])),
-  }));
+  readonly secrets: Secret[] = [
+    ...Object.values(secrets).map(({ name, keys }) => ({
+      metadata: { name },
+      data: Object.fromEntries(Object.values(keys).map((key) => [key, encode(`a value of ${key}`)])),
+    })),
+    ...Object.values(services).flatMap((service) =>
+      Object.values(daprTokenSecrets(service)).map((name) => ({
+        metadata: { name },
+        data: { [daprTokenKey]: encode(`the value of ${name}`) },
+      })),
+    ),
+  ];
   readonly components: Component[] = [
     {
       metadata: { name: components.pubsub },
@@ -237,6 +250,11 @@ export class Patient implements System {
     return find(this.pods, `${app}-1`);
   }
 
+  setSecret(name: string, values: Readonly<Record<string, string>>): void {
+    const secret = find(this.secrets, name);
+    secret.data = Object.fromEntries(Object.entries(values).map(([key, value]) => [key, encode(value)]));
+  }
+
   status(app: string, container: string): Status {
     const status = this.pod(app).status.containerStatuses.find(({ name }) => name === container);
     if (status === undefined) throw new Error(`${app} has no ${container}`);
@@ -273,10 +291,20 @@ export class Patient implements System {
 
   made = () => Promise.resolve(readStack(this.#exported, namespace));
 
-  http(name: string, { port, path }: HttpRequest) {
+  http(name: string, { port, path, headers = {} }: HttpRequest) {
     const app = name.replace(/-1$/, "");
+    if (!this.#takes(app, port, path, headers)) return Promise.resolve({ status: 401, text: "" });
     const set = this.answers.get(`${app}:${port}${path}`);
     return Promise.resolve(set ?? { status: 200, text: this.#answer(app, port, path) });
+  }
+
+  /** Whether what is to be shown is what was there when the pod began. */
+  #takes(app: string, port: number, path: string, headers: Readonly<Record<string, string>>): boolean {
+    const service = serviceOf(app);
+    if (service === undefined) return true;
+    const { api, app: ofSidecar } = daprTokenSecrets(service);
+    const name = port === daprHttpPort ? api : path.startsWith("/dapr/") ? ofSidecar : undefined;
+    return name === undefined || headers[daprTokenHeader] === `the value of ${name}`;
   }
 
   #answer(app: string, port: number, path: string): string {

@@ -115,6 +115,8 @@ function answer(type: string, name: string): Record<string, unknown> {
       return { stdout: "built" };
     case "docker-build:index:Image":
       return { ref: `<${name}>@sha256:0123` };
+    case "digitalocean:index/vpc:Vpc":
+      return { ipRange: "10.114.0.0/20" };
     case "digitalocean:index/databaseCluster:DatabaseCluster":
       return {
         privateHost: `private-${name}`,

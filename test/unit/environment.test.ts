@@ -27,6 +27,7 @@ const needed: Environment = {
   NEXT_TASK_TOKEN: nextTaskToken,
   VAPID_SECRET: vapidSecret,
   VAPID_SUBJECT: "mailto:a@example.com",
+  APP_API_TOKEN: "the-token-that-a-sidecar-shows-to-its-app",
 };
 const secrets = ["DATABASE_URL", "JWT_SECRET", "NEXT_TASK_TOKEN", "VAPID_SECRET", "DAPR_API_TOKEN", "APP_API_TOKEN"];
 

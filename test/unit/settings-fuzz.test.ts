@@ -296,9 +296,10 @@ describe.each(environments)("stack %s", (environment) => {
       const another = key === "kubeContext" ? { "event-flow:kubeconfig": otherKubeconfig } : {};
       const places = differences(usual, await run({ [name]: other, ...another }));
       expect(places).not.toEqual([]);
-      // A run takes its time: of many values the shortest and the longest say most.
+      // A run takes its time: of many values these say most.
       const values = [...(taken.get(`${environment} ${key}`) ?? [])].sort((a, b) => a.length - b.length);
-      for (const value of new Set([values[0], values.at(-1)])) {
+      const odd = values.find((value) => /\$\(|\$\{|[^ -~]/.test(value));
+      for (const value of new Set([values[0], values.at(-1), odd])) {
         if (value === undefined) continue;
         const made = await run({ [name]: value, ...another });
         expect(faultsOf(made), value).toEqual([]);

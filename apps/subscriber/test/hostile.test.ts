@@ -202,9 +202,12 @@ describe.each(subscriberKeys)("%s", (key) => {
     const own = messages.filter(({ type }) => subscribedTopics(service.appId).includes(topic(type)));
     const dead = own.filter(({ isSound, isLost = false }) => !isSound && !isLost).length + forged.length;
     const command = join(import.meta.dirname, "..", "..", "..", "commands", "dead-letters.ts");
-    const { stdout } = await promisify(execFile)(process.execPath, [
-      ...[command, "list", `--dapr=http://127.0.0.1:${podOf(key).daprd.httpPort}`],
-    ]);
+    const token = "apiToken" in daprd && typeof daprd.apiToken === "string" ? { DAPR_API_TOKEN: daprd.apiToken } : {};
+    const { stdout } = await promisify(execFile)(
+      process.execPath,
+      [command, "list", `--dapr=http://127.0.0.1:${daprd.httpPort}`],
+      { env: { ...process.env, ...token } },
+    );
     expect(stdout.trim().split("\n").at(-1)).toBe(`${dead} dead letters`);
     // Each with a cause, and safe to be shown.
     expect(stdout.match(/^ {2}(It |Dapr could not|forged)/gm)).toHaveLength(dead);

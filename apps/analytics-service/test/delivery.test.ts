@@ -13,7 +13,7 @@ import { startDaprd, type Daprd } from "../../../test/servers/daprd.ts";
 import { eventOf, publish } from "../../../test/servers/events.ts";
 import { freePort } from "../../../test/servers/ports.ts";
 import { createDatabase, query, startPostgres, type Postgres } from "../../../test/servers/postgres.ts";
-import { runService, startService, type Service } from "../../../test/servers/service.ts";
+import { appApiToken, runService, startService, type Service } from "../../../test/servers/service.ts";
 import { waitFor } from "../../../test/tools/progress.ts";
 import type { Stats } from "../src/stats.ts";
 import { figures, lives, type TaskEvent } from "./history.ts";
@@ -202,7 +202,7 @@ test("rebuilt from the topics' start as the README says, the figures are the sam
     await daprd.terminate();
     const { exitCode, output } = await runService(
       name,
-      { ...environment, JWT_SECRET: "x".repeat(32) },
+      { ...environment, JWT_SECRET: "x".repeat(32), APP_API_TOKEN: appApiToken },
       "src/forget.ts",
     );
     expect([exitCode, output]).toEqual([0, "Every change is forgotten.\n"]);
@@ -257,6 +257,7 @@ test("a database that isn't there at the start is waited for, and one that never
   const gone = await runService(name, {
     ...environment,
     JWT_SECRET: "x".repeat(32),
+    APP_API_TOKEN: appApiToken,
     PORT: String(await freePort()),
     DATABASE_URL: url,
     DATABASE_START_TIMEOUT_SECONDS: "1",

@@ -13,6 +13,7 @@ export default defineConfig({
           maxWorkers,
           // Some run the whole program, which takes seconds where a machine has other work.
           testTimeout: 30_000,
+          hookTimeout: 30_000,
         },
       },
       {

@@ -38,7 +38,7 @@ const apis = {
     beyondSchemas: ["POST /api/{user_id}/tasks", "PUT /api/{user_id}/tasks/{id}"],
   },
   notificationService: {
-    examples: 550,
+    examples: 650,
     env: () =>
       Promise.resolve({
         VAPID_SECRET: vapidSecret,
@@ -155,14 +155,14 @@ async function judge(api: Api, { url }: Service) {
     "[generation]",
     `max-examples = ${examples}`,
     'database = "none"',
-    // It doesn't end by itself, so that each takes its time.
+    // It doesn't end by itself: each takes the whole of its time, so that there are few.
     ...(api === "notificationService"
       ? [
           "[[operations]]",
           'include-path-regex = "/stream$"',
           "max-stream-events = 1",
           "request-timeout = 1",
-          "generation.max-examples = 10",
+          "phases.fuzzing.enabled = false",
         ]
       : []),
     ...beyondSchemas.flatMap((name) => [

@@ -52,8 +52,11 @@ const apis = {
         PUSH_ENDPOINTS_ALLOWED: pushService,
         EMAIL: "on",
       }),
-    // The channel `email` takes an address.
-    beyondSchemas: ["PUT /api/{user_id}/notifications/preferences"],
+    // The channel `email` takes an address; and of what browsers add to a subscription nothing may be called `__proto__`.
+    beyondSchemas: [
+      "PUT /api/{user_id}/notifications/preferences",
+      "POST /api/{user_id}/notifications/push-subscriptions",
+    ],
   },
   analyticsService: {
     examples: 900,

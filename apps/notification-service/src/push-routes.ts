@@ -86,7 +86,7 @@ export function pushRoutes(scope: App, { dapr, push }: PushRoutesOptions): void 
         security: bearerSecurity,
         params,
         body: bodySchema,
-        response: { 201: z.object({ id }), ...userErrors(413, 415) },
+        response: { 201: z.object({ id }), ...userErrors(409, 413, 415) },
       },
     },
     async ({ params, body }, reply) => {
@@ -103,7 +103,7 @@ export function pushRoutes(scope: App, { dapr, push }: PushRoutesOptions): void 
       await changePreferences(dapr, params.user_id, (preferences) => {
         const others = withoutSubscription(preferences, added).push_subscriptions;
         if (others.length >= mostOfUser) {
-          throw new HttpError(400, `body: a user may have ${mostOfUser} browsers subscribed; unsubscribe one first`);
+          throw new HttpError(409, `body: a user may have ${mostOfUser} browsers subscribed; unsubscribe one first`);
         }
         return {
           ...preferences,

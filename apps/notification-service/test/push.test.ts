@@ -131,7 +131,7 @@ test("a user may have ten browsers subscribed", async () => {
   for (let nth = 0; nth < 10; nth += 1) await subscribe(user);
   const eleventh = pushService.subscribe(publicKey).json;
   expect(await call("POST", url(user, "/push-subscriptions"), { user, body: eleventh })).toMatchObject({
-    status: 400,
+    status: 409,
     body: { message: "body: a user may have 10 browsers subscribed; unsubscribe one first" },
   });
 });

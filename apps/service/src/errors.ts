@@ -39,6 +39,7 @@ const errors = {
   401: errorSchema.describe("No valid bearer token"),
   403: errorSchema.describe("The token is another user's"),
   404: errorSchema.describe("There is no such resource"),
+  409: errorSchema.describe("What there is already stands against it"),
   413: errorSchema.describe("The body is too large"),
   415: errorSchema.describe("The body is not JSON in UTF-8, or it is compressed"),
   429: errorSchema.describe("Too many requests; `Retry-After` says for how many seconds"),

@@ -23,7 +23,7 @@ const scopes = Object.values(services).map(({ appId }) => appId);
 
 // Whatever is wrong with the config is said here, before anything is made.
 const settings = readSettings();
-const { highlyAvailable, tracing } = settings;
+const { highlyAvailable, tracing, jwtKeyGeneration, requestsPerMinute } = settings;
 const crds = await readCrds(settings.daprChart);
 
 const cluster = new Cluster("cluster", { settings });
@@ -42,7 +42,7 @@ const mail = new Mail("mail", { site, namespace }, isolated);
 const database = new Database("database", { site, namespace }, isolated);
 const appSecrets = new AppSecrets(
   "secrets",
-  { namespace, databaseUrl: database.url, analyticsUrl: database.analyticsUrl },
+  { namespace, databaseUrl: database.url, analyticsUrl: database.analyticsUrl, jwtKeyGeneration },
   inCluster,
 );
 const tokens = perService(
@@ -111,7 +111,10 @@ const common = (service: ServiceKey) => ({
   identity: services[service],
   image: images[service],
   configuration: configurations[service].configurationName,
-  variables: tracingVariables(tracing),
+  variables: {
+    ...tracingVariables(tracing),
+    ...(requestsPerMinute === undefined ? {} : { RATE_LIMIT_PER_MINUTE: String(requestsPerMinute) }),
+  },
   revisions: {
     [secrets.todo.name]: appSecrets.revision,
     [secrets.redis.name]: stateStore.revision,
@@ -125,7 +128,10 @@ const common = (service: ServiceKey) => ({
   highlyAvailable,
 });
 const databaseUrl = { secret: secrets.todo.name, key: secrets.todo.keys.databaseUrl };
-const jwtSecret = { secret: secrets.todo.name, key: secrets.todo.keys.jwtSecret };
+const jwtKeys = [
+  { secret: secrets.todo.name, key: secrets.todo.keys.jwtSecret },
+  ...(jwtKeyGeneration > 1 ? [{ secret: secrets.todo.name, key: secrets.todo.keys.jwtSecretPrevious }] : []),
+];
 const vapidSecret = { secret: secrets.todo.name, key: secrets.todo.keys.vapidSecret };
 const nextTaskToken = { secret: secrets.nextTask.name, key: secrets.nextTask.keys.token };
 /** What those two have besides that know each other by it. */
@@ -137,7 +143,7 @@ const backendService = new DaprService(
   "backend",
   {
     ...withNextTask("backend"),
-    secretVariables: [databaseUrl, jwtSecret, nextTaskToken],
+    secretVariables: [databaseUrl, ...jwtKeys, nextTaskToken],
     files: database.files,
     loadBalancer: frontDoor.loadBalancer,
   },
@@ -148,7 +154,7 @@ new DaprService(
   "notification-service",
   {
     ...ofNotifications,
-    secretVariables: [jwtSecret, vapidSecret],
+    secretVariables: [...jwtKeys, vapidSecret],
     variables: {
       ...ofNotifications.variables,
       EMAIL: email === undefined ? "off" : "on",
@@ -164,7 +170,7 @@ new DaprService(
 );
 new DaprService(
   "recurring-task-service",
-  { ...withNextTask("recurringTaskService"), secretVariables: [jwtSecret, nextTaskToken] },
+  { ...withNextTask("recurringTaskService"), secretVariables: [...jwtKeys, nextTaskToken] },
   withSidecar,
 );
 const ofAnalytics = common("analyticsService");
@@ -172,7 +178,7 @@ new DaprService(
   "analytics-service",
   {
     ...ofAnalytics,
-    secretVariables: [{ secret: secrets.analytics.name, key: secrets.analytics.keys.databaseUrl }, jwtSecret],
+    secretVariables: [{ secret: secrets.analytics.name, key: secrets.analytics.keys.databaseUrl }, ...jwtKeys],
     revisions: { ...ofAnalytics.revisions, [secrets.analytics.name]: appSecrets.analyticsRevision },
     files: database.files,
   },

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { repositoryRoot } from "../components/content-tag.ts";
 import { kubeconform, kubeScore, otelCollector, toxiproxy } from "../test/tools/go-tools.ts";
 import { buildTools } from "../test/tools/index.ts";
+import { schemathesis } from "../test/tools/schemathesis.ts";
 import { print, say, seconds } from "../test/tools/progress.ts";
 import { CommandFailed, main, runShown } from "./process.ts";
 
@@ -95,7 +96,7 @@ await main(async () => {
   if (!Object.hasOwn(stages, which)) throw new Error(`usage: test.ts ${Object.keys(stages).join("|")}`);
   // First, so that what takes long on a new machine isn't counted as a test's own time, and takes no core from the others.
   await buildTools();
-  await buildTools([otelCollector, toxiproxy, kubeconform, kubeScore]);
+  await buildTools([otelCollector, toxiproxy, kubeconform, kubeScore, schemathesis]);
   let passed = 0;
   let failed = 0;
   for (const stage of stages[which as keyof typeof stages]) {

@@ -12,6 +12,12 @@ export interface AppSecretsArgs {
 
   /** Where the analytics service's database is, with the password. */
   readonly analyticsUrl: pulumi.Input<string>;
+
+  /**
+   * The how manieth key signs users' tokens. One more makes a new key, and keeps the one before for the tokens that it signed.
+   * @default 1
+   */
+  readonly jwtKeyGeneration?: number;
 }
 
 /** The secret values that the services themselves need. */
@@ -29,7 +35,12 @@ export class AppSecrets extends pulumi.ComponentResource {
     super("event-flow:secrets:AppSecrets", name, {}, opts);
 
     const { name: secretName, keys } = secrets.todo;
-    const jwtSecret = new random.RandomPassword(`${name}-jwt`, { length: 64, special: false }, { parent: this });
+    const generation = args.jwtKeyGeneration ?? 1;
+    const jwtKey = (nth: number) => {
+      // The first had its name before there were more.
+      const suffix = nth === 1 ? "" : `-${nth}`;
+      return new random.RandomPassword(`${name}-jwt${suffix}`, { length: 64, special: false }, { parent: this }).result;
+    };
     const vapidSecret = new random.RandomPassword(`${name}-vapid`, { length: 64, special: false }, { parent: this });
     const secret = new VersionedSecret(
       `${name}-todo`,
@@ -38,7 +49,8 @@ export class AppSecrets extends pulumi.ComponentResource {
         secretName,
         data: {
           [keys.databaseUrl]: args.databaseUrl,
-          [keys.jwtSecret]: jwtSecret.result,
+          [keys.jwtSecret]: jwtKey(generation),
+          ...(generation > 1 && { [keys.jwtSecretPrevious]: jwtKey(generation - 1) }),
           [keys.vapidSecret]: vapidSecret.result,
         },
       },

@@ -28,6 +28,12 @@ interface CommonSettings {
 
   /** Whom the operator of a push service turns to (RFC 8292, 2.1); `undefined` if nobody, and then there is no web push. */
   readonly pushContact: string | undefined;
+
+  /** Which key signs users' tokens, counted from 1: each higher one is a new key. */
+  readonly jwtKeyGeneration: number;
+
+  /** How many requests a user may make in a minute, in each replica; `undefined` for the services' own default. */
+  readonly requestsPerMinute: number | undefined;
 }
 
 /** What services and sidecars tell of what they do. */
@@ -253,6 +259,8 @@ export const keys = {
   otlpEndpoint: environments,
   traceRatio: environments,
   pushContact: environments,
+  jwtKeyGeneration: environments,
+  requestsPerMinute: environments,
   kubeContext: ["dev"],
   kubeconfig: ["dev"],
   broker: ["dev"],
@@ -344,6 +352,8 @@ function read(environment: Environment, reader: ConfigReader): Settings {
         ),
         daprChart: reader.daprChart(),
         tracing: reader.tracing(),
+        jwtKeyGeneration: reader.count("jwtKeyGeneration", 9_999, "2") ?? 1,
+        requestsPerMinute: reader.count("requestsPerMinute", 999_999_999, "600"),
       };
     }
     case "prod":
@@ -387,6 +397,8 @@ function read(environment: Environment, reader: ConfigReader): Settings {
         ),
         daprChart: reader.daprChart(),
         tracing: reader.tracing(),
+        jwtKeyGeneration: reader.count("jwtKeyGeneration", 9_999, "2") ?? 1,
+        requestsPerMinute: reader.count("requestsPerMinute", 999_999_999, "600"),
       };
   }
 }
@@ -537,6 +549,14 @@ class ConfigReader {
   /** A text of some form that may be left out. */
   optional(key: Key, schema: z.ZodType<string>, allowed: string, example?: string): string | undefined {
     return this.#get(key) === undefined ? undefined : this.text(key, schema, allowed, undefined, example);
+  }
+
+  /** A number of things, from one to many, that may be left out. */
+  count(key: Key, most: number, example: string): number | undefined {
+    const digits = z.string().regex(/^[1-9]\d{0,8}$/);
+    const schema = digits.refine((text) => Number(text) <= most);
+    const value = this.optional(key, schema, `a whole number from 1 to ${most}`, example);
+    return value === undefined ? undefined : Number(value);
   }
 
   /** A value that must be there and be kept encrypted. No message tells it. */

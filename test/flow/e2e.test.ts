@@ -278,7 +278,7 @@ describe("stack dev", () => {
     const sidecars = Object.values(services).map(({ name }) => `${name} daprd`);
     const others = ["kafka", "lag-exporter", "maildev", "postgres", "redis"].map((name) => `${name} ${name}`);
     const apps = Object.values(services).map(({ name }) => `${name} ${name}`);
-    const found = containers.map(({ pod, container }) => `${pod.replace(/-(\d+|[0-9a-f]+-\w{5})$/, "")} ${container}`);
+    const found = containers.map(({ pod, container }) => `${pod.replace(/-(\d+|[^-]+-[^-]{5})$/, "")} ${container}`);
     expect(found.sort()).toEqual([...apps, ...sidecars, ...others].sort());
     for (const { pod, container, processes } of containers) {
       expect(processes, `processes of ${container} in ${pod}`).not.toEqual([]);
@@ -387,11 +387,11 @@ describe("stack dev", () => {
 
   test("lets one service call another by mTLS only, and only to have next tasks made", async () => {
     const { backend, recurringTaskService, notificationService } = services;
-    const invoke = async (service: ServiceIdentity, path: string, appId: string = backend.appId) => {
+    const invoke = async (service: ServiceIdentity, path: string) => {
       const sidecar = await forward(workspace, `deployment/${service.name}`, 3500);
       try {
         const headers = await tokenHeader(workspace, service);
-        const response = await fetch(`${sidecar.url}/v1.0/invoke/${appId}/method${path}`, { headers });
+        const response = await fetch(`${sidecar.url}/v1.0/invoke/${backend.appId}/method${path}`, { headers });
         return `${response.status} ${await response.text()}`;
       } finally {
         sidecar.close();
@@ -399,9 +399,9 @@ describe("stack dev", () => {
     };
     // It gets there, where NEXT_TASK_TOKEN isn't shown.
     expect(await invoke(recurringTaskService, nextTaskPath(randomUUID(), 1))).toMatch(/^401 .*by NEXT_TASK_TOKEN/);
-    const denied = /^403 .*access control policy has denied access/;
-    expect(await invoke(recurringTaskService, `/api/${randomUUID()}/tasks`)).toMatch(denied);
-    expect(await invoke(recurringTaskService, "/", notificationService.appId)).toMatch(denied);
+    expect(await invoke(recurringTaskService, `/api/${randomUUID()}/tasks`)).toMatch(
+      /^403 .*access control policy has denied access/,
+    );
     // Others can't even ask.
     expect(await invoke(notificationService, nextTaskPath(randomUUID(), 1))).toMatch(/^404 /);
     for (const { name } of Object.values(services)) {

@@ -10,22 +10,21 @@ export interface Load {
   readonly stop: () => Promise<{ requests: number; created: number; failures: string[] }>;
 }
 
-/** Creates and lists tasks of one new user, some twenty requests a second, until it is stopped. */
+/** Creates tasks of one new user, and lists those of others, some twenty requests a second, until it is stopped. */
 export async function generateLoad(access: Access, url: string): Promise<Load> {
   const { name, keys } = secrets.todo;
   const encoded = await kubectl(access, "get", "secret", name, "-o", `jsonpath={.data.${keys.jwtSecret}}`);
+  const key = Buffer.from(encoded, "base64").toString();
+  const exp = Math.floor(Date.now() / 1000) + 3600;
   const userId = randomUUID();
-  const authorization = `Bearer ${token(
-    { sub: userId, exp: Math.floor(Date.now() / 1000) + 3600 },
-    Buffer.from(encoded, "base64").toString(),
-  )}`;
 
   let running = true;
   let requests = 0;
   let created = 0;
   const failures: string[] = [];
-  const send = async (method: "GET" | "POST") => {
+  const send = async (method: "GET" | "POST", userId: string) => {
     requests += 1;
+    const authorization = `Bearer ${token({ sub: userId, exp }, key)}`;
     try {
       const response = await fetch(`${url}/api/${userId}/tasks`, {
         method,
@@ -42,9 +41,11 @@ export async function generateLoad(access: Access, url: string): Promise<Load> {
     }
   };
   const worker = async (first: number) => {
+    // All together they would ask for more than one user may.
+    const reader = randomUUID();
     for (let turn = first; running; turn += 1) {
       // Few writes: what is looked at afterwards is one page of notifications.
-      await send(turn % 20 === 0 ? "POST" : "GET");
+      await (turn % 20 === 0 ? send("POST", userId) : send("GET", reader));
       await sleep(200);
     }
   };

@@ -1,13 +1,23 @@
 import { createHmac } from "node:crypto";
+import { tokens } from "@event-flow/events";
 import { jwtSecret } from "./service.ts";
+
+/** What services read of their environment to know tests' users. */
+export const users = {
+  JWT_SECRET: jwtSecret,
+  JWT_ISSUER: tokens.issuer,
+  JWT_AUDIENCE: tokens.audience,
+  RATE_LIMIT_PER_MINUTE: 600,
+};
 
 function encode(part: object): string {
   return Buffer.from(JSON.stringify(part)).toString("base64url");
 }
 
-/** A JSON Web Token (RFC 7519) signed with HS256. */
+/** A JSON Web Token (RFC 7519) for the services, signed with HS256. What `claims` has as undefined is left out. */
 export function token(claims: object, secret = jwtSecret): string {
-  const signed = `${encode({ alg: "HS256", typ: "JWT" })}.${encode(claims)}`;
+  const { issuer: iss, audience: aud } = tokens;
+  const signed = `${encode({ alg: "HS256", typ: "JWT" })}.${encode({ iss, aud, ...claims })}`;
   return `${signed}.${createHmac("sha256", secret).update(signed).digest("base64url")}`;
 }
 

@@ -37,6 +37,8 @@ const sound: Record<Key, readonly [string, string?]> = {
   images: [imagesOf("1"), imagesOf("2")],
   otlpEndpoint: ["http://collector:4318", "https://other.example.com"],
   traceRatio: ["0.25", "0.5"],
+  jwtKeyGeneration: ["2", "3"],
+  requestsPerMinute: ["600", "1200"],
   pushContact: ["mailto:a@example.com", "https://example.com/contact"],
   kubeContext: ["minikube", "other@minikube"],
   kubeconfig: [fixture("kubeconfig.yaml"), otherKubeconfig],

@@ -41,6 +41,7 @@ describe("stack dev", () => {
       highlyAvailable: false,
       broker: "redpanda",
       pushContact: "mailto:event-flow@example.com",
+      jwtKeyGeneration: 1,
       images: { from: "minikube" },
       daprChart: { from: "official" },
     });
@@ -57,6 +58,8 @@ describe("stack dev", () => {
         "event-flow:images": '{"from":"registry","repository":"localhost:5000/event-flow"}',
         "event-flow:otlpEndpoint": "https://collector.example.com",
         "event-flow:traceRatio": "0.25",
+        "event-flow:jwtKeyGeneration": "3",
+        "event-flow:requestsPerMinute": "60",
       }),
     ).toEqual({
       environment: "dev",
@@ -66,6 +69,8 @@ describe("stack dev", () => {
       highlyAvailable: false,
       broker: "kafka",
       pushContact: "https://example.com/contact",
+      jwtKeyGeneration: 3,
+      requestsPerMinute: 60,
       images: { from: "registry", repository: "localhost:5000/event-flow" },
       tracing: { endpoint: "https://collector.example.com", ratio: 0.25 },
       daprChart: { from: "directory", path: fixture("dapr-chart") },
@@ -167,6 +172,18 @@ describe("a bad value is told with its key, what is allowed, and the command tha
       "  event-flow:traceRatio says which traces are kept, but without event-flow:otlpEndpoint there are none.\n" +
         "    pulumi config rm event-flow:traceRatio --stack dev",
     ],
+    ...["0", "-1", "1.5", "two", "10000", "1e3", ""].map((count): [key: string, value: string, told: string] => [
+      "jwtKeyGeneration",
+      count,
+      `  event-flow:jwtKeyGeneration is "${count}"; allowed: a whole number from 1 to 9999.\n` +
+        "    pulumi config set event-flow:jwtKeyGeneration 2 --stack dev",
+    ]),
+    [
+      "requestsPerMinute",
+      "1000000000",
+      '  event-flow:requestsPerMinute is "1000000000"; allowed: a whole number from 1 to 999999999.\n' +
+        "    pulumi config set event-flow:requestsPerMinute 600 --stack dev",
+    ],
     [
       "images",
       "minikube",
@@ -236,8 +253,8 @@ describe("a bad value is told with its key, what is allowed, and the command tha
   test("an unknown key that is like no other, with all there are", () => {
     expect(problems({ ...minimal, "event-flow:replicas": "3" })).toBe(
       "  event-flow:replicas is not a key of this project. Its keys: environment, namespace, daprChart, images, " +
-        "otlpEndpoint, traceRatio, pushContact, kubeContext, kubeconfig, broker, region, nodes, domain, redpandaBrokers, " +
-        "redpandaUsername, redpandaPassword, redpandaMechanism, redpandaCa, smtpHost, smtpPort, smtpFrom, smtpUser, smtpPassword.\n" +
+        "otlpEndpoint, traceRatio, pushContact, jwtKeyGeneration, requestsPerMinute, kubeContext, kubeconfig, broker, region, nodes, " +
+        "domain, redpandaBrokers, redpandaUsername, redpandaPassword, redpandaMechanism, redpandaCa, smtpHost, smtpPort, smtpFrom, smtpUser, smtpPassword.\n" +
         "    pulumi config rm event-flow:replicas --stack dev",
     );
   });
@@ -357,6 +374,7 @@ describe("stack prod", () => {
       domain: undefined,
       smtp: undefined,
       pushContact: undefined,
+      jwtKeyGeneration: 1,
       namespace: "event-flow",
       images: { from: "registry" },
       daprChart: { from: "directory", path: fixture("dapr-chart") },

@@ -1,10 +1,10 @@
 import { answerUnavailable } from "@event-flow/postgres";
 import {
   bearerSecurity,
-  errorResponses,
   HttpError,
   requireOwner,
   requireScope,
+  userErrors,
   userIdSchema,
   type App,
 } from "@event-flow/service";
@@ -25,7 +25,7 @@ export function statsRoutes(scope: App, database: Database): void {
       "the tasks' changes, mostly by some milliseconds.",
     security: bearerSecurity,
     querystring: rangeQuery,
-    response: { 200: statsSchema, ...errorResponses(400, 401, 403, 503) },
+    response: { 200: statsSchema, ...userErrors() },
   };
 
   scope.get(

@@ -16,7 +16,7 @@ export async function buildApp(config: Config) {
     title: "Tasks",
     description: "Each user's tasks. Every change is published as an event.",
     logLevel: config.LOG_LEVEL,
-    jwtSecret: config.JWT_SECRET,
+    users: config,
     appApiToken: config.APP_API_TOKEN,
     secrets: [...databaseSecrets(config.DATABASE_URL), config.DAPR_API_TOKEN ?? "", config.NEXT_TASK_TOKEN],
     // Not the sidecar: without it changes are taken, and their events follow. How many wait is told besides.

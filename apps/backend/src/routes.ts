@@ -1,5 +1,5 @@
 import { answerUnavailable } from "@event-flow/postgres";
-import { bearerSecurity, errorResponses, HttpError, requireOwner, type App } from "@event-flow/service";
+import { bearerSecurity, HttpError, requireOwner, userErrors, type App } from "@event-flow/service";
 import { z } from "zod";
 import type { Database } from "./database.ts";
 import type { Change } from "./outbox.ts";
@@ -48,8 +48,11 @@ export function taskRoutes(scope: App, { database, change }: { database: Databas
         params: tasksPath,
         body: newTaskSchema,
         response: {
-          201: taskSchema.describe("The task; `Location` is its path"),
-          ...errorResponses(400, 401, 403, 503),
+          201: taskSchema.meta({
+            description: "The task",
+            headers: { Location: { type: "string", description: "Its path" } },
+          }),
+          ...userErrors(413, 415),
         },
       },
     },
@@ -71,7 +74,7 @@ export function taskRoutes(scope: App, { database, change }: { database: Databas
         security,
         params: tasksPath,
         querystring: listQuery,
-        response: { 200: taskPageSchema, ...errorResponses(400, 401, 403, 503) },
+        response: { 200: taskPageSchema, ...userErrors() },
       },
     },
     async ({ params, query }) => {
@@ -95,7 +98,7 @@ export function taskRoutes(scope: App, { database, change }: { database: Databas
         summary: "Read a task",
         security,
         params: taskPath,
-        response: { 200: taskSchema, ...errorResponses(400, 401, 403, 404, 503) },
+        response: { 200: taskSchema, ...userErrors(404) },
       },
     },
     async ({ params }) => {
@@ -118,7 +121,7 @@ export function taskRoutes(scope: App, { database, change }: { database: Databas
         security,
         params: taskPath,
         body: replacementSchema,
-        response: { 200: taskSchema, ...errorResponses(400, 401, 403, 404, 503) },
+        response: { 200: taskSchema, ...userErrors(404, 413, 415) },
       },
     },
     async ({ params, body, id }) => {
@@ -142,7 +145,7 @@ export function taskRoutes(scope: App, { database, change }: { database: Databas
         security,
         params: taskPath,
         body: completionSchema,
-        response: { 200: taskSchema, ...errorResponses(400, 401, 403, 404, 503) },
+        response: { 200: taskSchema, ...userErrors(404, 413, 415) },
       },
     },
     async ({ params, body: completed, id }) => {
@@ -169,7 +172,7 @@ export function taskRoutes(scope: App, { database, change }: { database: Databas
         description: "Publishes `task_deleted`.",
         security,
         params: taskPath,
-        response: { 204: z.null().describe("Deleted"), ...errorResponses(400, 401, 403, 404, 503) },
+        response: { 204: z.null().describe("Deleted"), ...userErrors(404, 413, 415) },
       },
     },
     async ({ params, id }, reply) => {

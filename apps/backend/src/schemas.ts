@@ -1,5 +1,6 @@
+import { hasAtMost } from "@event-flow/events";
 import { recurrenceSchema } from "@event-flow/recurrence";
-import { userIdSchema } from "@event-flow/service";
+import { integerText, userIdSchema } from "@event-flow/service";
 import { z } from "zod";
 import type { TaskRow } from "./database.ts";
 
@@ -15,13 +16,29 @@ function inFourDigits(text: string): boolean {
 }
 
 const timestamp = z.iso.datetime({ offset: true });
-const title = z.string().trim().min(1).max(200).refine(withoutNul, "must not contain the character NUL");
-const description = z.string().max(2000).refine(withoutNul, "must not contain the character NUL").nullable();
+
+/** Text of at most so many characters, however JavaScript counts them. */
+function text(most: number) {
+  return z
+    .string()
+    .refine((value) => hasAtMost(value, most), `must have at most ${most} characters`)
+    .refine(withoutNul, "must not contain the character NUL")
+    .meta({ maxLength: most });
+}
+
+const title = text(200)
+  .trim()
+  .min(1)
+  .meta({ maxLength: 200, pattern: "\\S" })
+  .describe("Without blanks around it, and without the character NUL");
+const description = text(2000).describe("Without the character NUL").nullable();
 const priorityId = z.int().positive().nullable();
 const dueDate = timestamp
   .refine(inFourDigits, "must be in the years 1 to 9999")
+  // PostgreSQL knows no offset beyond 15:59.
+  .transform((text) => new Date(text).toISOString())
   .nullable()
-  .describe("ISO 8601 date and time with its offset; answers give it in UTC");
+  .describe("ISO 8601 date and time with its offset, null if left out; answers give it in UTC, to the millisecond");
 
 /** Rules are gone through from here on. */
 const firstRecurringYear = 2000;
@@ -77,15 +94,15 @@ export const completionSchema = z
   .transform((body) => body?.completed ?? true);
 
 export const tasksPath = z.object({ user_id: userIdSchema });
-export const taskPath = tasksPath.extend({ id: z.coerce.number().int().positive() });
+export const taskPath = tasksPath.extend({ id: integerText(z.int().positive()) });
 
 export const listQuery = z.strictObject({
   completed: z
     .enum(["true", "false"])
     .transform((text) => text === "true")
     .optional(),
-  limit: z.coerce.number().int().min(1).max(100).default(50),
-  after: z.coerce.number().int().min(0).default(0).describe("Only tasks after this id: the last page's `next_after`"),
+  limit: integerText(z.int().min(1).max(100)).default(50).describe("How many at most; 50 if left out"),
+  after: integerText(z.int().min(0)).default(0).describe("Only tasks after this id: the last page's `next_after`"),
 });
 
 export const taskPageSchema = z.object({

@@ -8,7 +8,15 @@ const timestamp = z.iso
   .describe("ISO 8601 date and time with its offset");
 const taskId = z.int().positive().describe("The task's id in the backend's database");
 const userId = z.uuid().describe("The id of the user who owns the task");
-const title = z.string().min(1).max(200);
+/** Whether a text has at most so many characters, as JSON Schema and PostgreSQL count them: some are two in JavaScript's strings. */
+export function hasAtMost(text: string, most: number): boolean {
+  return text.length <= most || (text.length <= 2 * most && Array.from(text).length <= most);
+}
+
+const title = z
+  .string()
+  .min(1)
+  .refine((text) => hasAtMost(text, 200), "must have at most 200 characters");
 const priorityId = z.int().positive().nullable();
 /** Missing in events from before this was told. */
 const dueDate = timestamp.nullable().optional();

@@ -41,6 +41,9 @@ export const subscribers: readonly ServiceIdentity[] = Object.values(services).f
   (service) => service !== services.backend,
 );
 
+/** What users' bearer tokens have as `iss` and `aud`, so that one that the same key signed for something else isn't taken. */
+export const tokens = { issuer: "event-flow", audience: "event-flow" } as const;
+
 /** Kubernetes secrets and the keys inside them. */
 export const secrets = {
   /**
@@ -49,7 +52,13 @@ export const secrets = {
    */
   todo: {
     name: "todo-secrets",
-    keys: { databaseUrl: "DATABASE_URL", jwtSecret: "JWT_SECRET", vapidSecret: "VAPID_SECRET" },
+    keys: {
+      databaseUrl: "DATABASE_URL",
+      jwtSecret: "JWT_SECRET",
+      /** The key before, if it was ever changed. */
+      jwtSecretPrevious: "JWT_SECRET_PREVIOUS",
+      vapidSecret: "VAPID_SECRET",
+    },
   },
   /** Where the analytics service's database is; nobody else has it. */
   analytics: { name: "analytics-secrets", keys: { databaseUrl: "DATABASE_URL" } },

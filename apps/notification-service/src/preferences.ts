@@ -23,11 +23,20 @@ export const noPreferences: Preferences = { email: null, channels: [], push_subs
 
 /** What a user chooses. Browsers are subscribed to web push one by one, by themselves. */
 export const chosenSchema = z.strictObject({
-  // As long as SMTP lets an address be.
-  email: z.email().max(254).nullable().describe("Where e-mail goes, or null"),
+  // As long as SMTP lets an address be, what is before its @, and each part of its domain.
+  email: z
+    .email()
+    .max(254)
+    .regex(
+      /^[^@]{1,64}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,63}$/,
+      "must be an e-mail address",
+    )
+    .nullable()
+    .describe("Where e-mail goes, or null"),
   channels: z
     .array(z.enum(channelNames))
     .refine((channels) => new Set(channels).size === channels.length, "must name each channel once")
+    .meta({ uniqueItems: true })
     .describe("The channels that are on, besides the list and the live stream, which always are"),
 });
 

@@ -1,12 +1,5 @@
 import { ECDH } from "node:crypto";
-import {
-  bearerSecurity,
-  errorResponses,
-  HttpError,
-  userIdSchema,
-  type App,
-  type DaprClient,
-} from "@event-flow/service";
+import { bearerSecurity, HttpError, userErrors, userIdSchema, type App, type DaprClient } from "@event-flow/service";
 import { z } from "zod";
 import { changePreferences, pushSubscriptionSchema, readPreferences } from "./preferences.ts";
 import { NotPublic, type PushEndpoints } from "./push-endpoints.ts";
@@ -69,7 +62,7 @@ export function pushRoutes(scope: App, { dapr, push }: PushRoutesOptions): void 
               .describe("The `applicationServerKey` of `PushManager.subscribe`; null if this system has no web push"),
             subscriptions: z.array(shownSchema),
           }),
-          ...errorResponses(400, 401, 403, 503),
+          ...userErrors(),
         },
       },
     },
@@ -93,7 +86,7 @@ export function pushRoutes(scope: App, { dapr, push }: PushRoutesOptions): void 
         security: bearerSecurity,
         params,
         body: bodySchema,
-        response: { 201: z.object({ id }), ...errorResponses(400, 401, 403, 503) },
+        response: { 201: z.object({ id }), ...userErrors(413, 415) },
       },
     },
     async ({ params, body }, reply) => {
@@ -129,7 +122,7 @@ export function pushRoutes(scope: App, { dapr, push }: PushRoutesOptions): void 
         summary: "Unsubscribe a browser from web push",
         security: bearerSecurity,
         params: params.extend({ id }),
-        response: { 204: z.null().describe("It is subscribed no more"), ...errorResponses(400, 401, 403, 503) },
+        response: { 204: z.null().describe("It is subscribed no more"), ...userErrors(413, 415) },
       },
     },
     async ({ params }, reply) => {

@@ -1,5 +1,5 @@
 import { Readable } from "node:stream";
-import { bearerSecurity, errorResponses, requireOwner, userIdSchema, type App } from "@event-flow/service";
+import { bearerSecurity, requireOwner, userErrors, userIdSchema, type App } from "@event-flow/service";
 import { z } from "zod";
 import { channelNames, type ChannelName } from "./channel.ts";
 import { readDocument } from "./document.ts";
@@ -41,7 +41,7 @@ export function notificationRoutes(scope: App, { dapr, streams, available, push 
         description: `The ${kept} most recent notifications, the most recent event first.`,
         security: bearerSecurity,
         params,
-        response: { 200: z.array(notificationSchema), ...errorResponses(400, 401, 403, 503) },
+        response: { 200: z.array(notificationSchema), ...userErrors() },
       },
     },
     ({ params }) => listNotifications(dapr, params.user_id),
@@ -60,7 +60,7 @@ export function notificationRoutes(scope: App, { dapr, streams, available, push 
         summary: "Show by which channels the user wants to be reached",
         security: bearerSecurity,
         params,
-        response: { 200: preferencesSchema, ...errorResponses(400, 401, 403, 503) },
+        response: { 200: preferencesSchema, ...userErrors() },
       },
     },
     async ({ params }) => shown(await readPreferences(dapr, params.user_id)),
@@ -75,7 +75,7 @@ export function notificationRoutes(scope: App, { dapr, streams, available, push 
         security: bearerSecurity,
         params,
         body: chosenSchema,
-        response: { 200: preferencesSchema, ...errorResponses(400, 401, 403, 503) },
+        response: { 200: preferencesSchema, ...userErrors(413, 415) },
       },
     },
     async ({ params, body }) => shown(await choose(dapr, params.user_id, body, available)),
@@ -90,7 +90,7 @@ export function notificationRoutes(scope: App, { dapr, streams, available, push 
         summary: "List what the user's channels have yet to deliver, and what they gave up",
         security: bearerSecurity,
         params,
-        response: { 200: deliveriesSchema, ...errorResponses(400, 401, 403, 503) },
+        response: { 200: deliveriesSchema, ...userErrors() },
       },
     },
     async ({ params }) => {
@@ -121,7 +121,7 @@ export function notificationRoutes(scope: App, { dapr, streams, available, push 
         produces: ["text/event-stream"],
         response: {
           200: z.unknown().describe("Notifications, as they come"),
-          ...errorResponses(400, 401, 403, 429, 503),
+          ...userErrors(),
         },
       },
     },
@@ -134,7 +134,7 @@ export function notificationRoutes(scope: App, { dapr, streams, available, push 
       const events = await streams.open({
         userId: params.user_id,
         after: after === undefined ? undefined : Number(after),
-        expires: z.object({ exp: z.number() }).parse(user).exp,
+        expires: user.exp,
         signal: gone.signal,
       });
       return (

@@ -5,7 +5,8 @@ import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { startDaprd, type Daprd } from "../../../test/servers/daprd.ts";
 import { eventOf } from "../../../test/servers/events.ts";
 import { freePort } from "../../../test/servers/ports.ts";
-import { appApiToken, jwtSecret } from "../../../test/servers/service.ts";
+import { appApiToken } from "../../../test/servers/service.ts";
+import { users } from "../../../test/servers/token.ts";
 import { waitFor } from "../../../test/tools/progress.ts";
 import { ChannelAway, type Channel, type ChannelName, type Parcel } from "../src/channel.ts";
 import { Deliverer } from "../src/deliverer.ts";
@@ -62,7 +63,7 @@ async function startDeliverer(...channels: Channel[]): Promise<Deliverer> {
     title: "",
     description: "",
     logLevel: "fatal",
-    jwtSecret,
+    users,
     appApiToken,
     secrets: [],
     readiness: {},

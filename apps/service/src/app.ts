@@ -1,9 +1,8 @@
 import type { Socket } from "node:net";
 import { probes } from "@event-flow/events";
-import fastifyJwt from "@fastify/jwt";
 import fastifySwagger from "@fastify/swagger";
 import fastifySwaggerUi from "@fastify/swagger-ui";
-import Fastify, { LogController } from "fastify";
+import Fastify, { LogController, type FastifyInstance } from "fastify";
 import {
   jsonSchemaTransform,
   serializerCompiler,
@@ -12,8 +11,10 @@ import {
 } from "fastify-type-provider-zod";
 import { pino } from "pino";
 import { z } from "zod";
-import { requireSidecar } from "./auth.ts";
-import { errorResponses, handleError, handleNotFound, HttpError } from "./errors.ts";
+import { knowUsers, requireSidecar, type UsersConfig } from "./auth.ts";
+import { documentErrors, errorResponses, handleError, HttpError, type OpenApi } from "./errors.ts";
+import { takeJson } from "./json.ts";
+import { defaultLimits, hasTooManyHeaders, mostHeaders, serverOptions, type Limits } from "./limits.ts";
 import { showMetrics } from "./metrics.ts";
 import { redactor } from "./redact.ts";
 import { continueTrace } from "./trace.ts";
@@ -24,11 +25,13 @@ export interface AppOptions {
   readonly title: string;
   readonly description: string;
   readonly logLevel: string;
-  /** The key that signs users' bearer tokens. */
-  readonly jwtSecret: string;
+  /** How users are known, and what they may do. */
+  readonly users: UsersConfig;
   /** What the sidecar shows when it calls. */
   readonly appApiToken: string;
-  /** Values that must appear in no log line, besides these two. */
+  /** What clients may take of the service. @default `defaultLimits` */
+  readonly limits?: Partial<Limits>;
+  /** Values that must appear in no log line, besides that and the keys of `users`. */
   readonly secrets: readonly string[];
   /**
    * What must work for the service to take requests. Each check rejects if its part does not. An object that it resolves
@@ -67,19 +70,16 @@ class RequestLog extends LogController {
 }
 
 /** A Fastify app with what every service here has: schemas in zod, OpenAPI, probes, metrics, one error shape, bearer tokens. */
-export async function createApp({
-  title,
-  description,
-  logLevel,
-  jwtSecret,
-  appApiToken,
-  secrets,
-  readiness,
-  tracing,
-}: AppOptions) {
-  const redact = redactor([jwtSecret, appApiToken, ...secrets]);
+export async function createApp(options: AppOptions) {
+  const { title, description, logLevel, users, appApiToken, secrets, readiness, tracing } = options;
+  const redact = redactor([users.JWT_SECRET, users.JWT_SECRET_PREVIOUS ?? "", appApiToken, ...secrets]);
   const requests = tracing && requestTracing(tracing);
   const app = Fastify({
+    ...serverOptions({ ...defaultLimits, ...options.limits }),
+    // What isn't even a path.
+    frameworkErrors: (error, request, reply) => {
+      void handleError(error, request, reply);
+    },
     logger: {
       level: logLevel,
       hooks: { streamWrite: redact },
@@ -94,28 +94,29 @@ export async function createApp({
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
   app.setErrorHandler(handleError);
-  app.setNotFoundHandler(handleNotFound);
-
-  // A token without an end could never be taken back: nothing here keeps a list of revoked tokens.
-  await app.register(fastifyJwt, {
-    secret: jwtSecret,
-    verify: { algorithms: ["HS256"], requiredClaims: ["sub", "exp"] },
+  // Of a route that chooses not to be there: `guard` answers for the others.
+  app.setNotFoundHandler(({ method, url }) => {
+    throw noRoute(method, pathOf(url));
   });
+  takeJson(app);
+  guard(app);
+  await knowUsers(app, users);
 
   await app.register(fastifySwagger, {
     openapi: {
       openapi: "3.1.0",
-      info: { title, description, version: "1.0.0" },
+      info: { title, description: `${description}\n\n${ofConnections}`, version: "1.0.0" },
       components: { securitySchemes: { bearer: { type: "http", scheme: "bearer", bearerFormat: "JWT" } } },
     },
     transform: jsonSchemaTransform,
     transformObject: (document) => {
       const { openapiObject } = document as { openapiObject: OpenApi };
       makeNullableBodiesOptional(openapiObject);
+      documentErrors(openapiObject);
       return openapiObject;
     },
   });
-  await app.register(fastifySwaggerUi, { routePrefix: "/docs" });
+  await app.register(fastifySwaggerUi, { routePrefix: "/docs", staticCSP: docsPolicy });
 
   showMetrics(app);
   if (tracing !== undefined) {
@@ -148,7 +149,9 @@ export async function createApp({
   app.all(
     "/dapr/*",
     { onRequest: requireSidecar(appApiToken), schema: { hide: true }, logLevel: "warn" },
-    handleNotFound,
+    ({ method, url }) => {
+      throw noRoute(method, pathOf(url));
+    },
   );
 
   // A connection that was opened for later, as browsers and load balancers do, is none that Node closes when it stops: it takes it
@@ -177,6 +180,55 @@ export async function createApp({
   return app;
 }
 
+/** What the page of the documentation may load: what comes with it. */
+const docsPolicy =
+  "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'";
+
+/** What of the documentation is no operation's. */
+const ofConnections =
+  "Every error is answered in one shape, also where a request reaches no operation: 400 for what is no HTTP or no path, 404 and " +
+  "405 (with `Allow`) for what is no route, 408 if it doesn't come in time, 431 for too many or too long headers.";
+
+function pathOf(url: string): string {
+  return url.split("?", 1)[0] ?? "";
+}
+
+function noRoute(method: string, path: string): HttpError {
+  return new HttpError(404, `There is no route ${method} ${path}`);
+}
+
+/** Says of each answer what clients may do with it, and ends requests that are for no route before their body is read. */
+function guard(app: FastifyInstance): void {
+  const routes = new Map<string, { pattern: RegExp; methods: Set<string> }>();
+  app.addHook("onRoute", ({ url, method }) => {
+    const parts = url.split("/").map((part) => {
+      if (part.startsWith(":")) return "[^/]+";
+      return part === "*" ? ".*" : part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+    });
+    const pattern = new RegExp(`^${parts.join("/")}$`);
+    const { methods } = routes.get(url) ?? { methods: new Set() };
+    for (const each of [method].flat()) methods.add(each);
+    routes.set(url, { pattern, methods });
+  });
+  app.addHook("onRequest", (request, reply, done) => {
+    // Whatever a browser makes of an answer, it's no page; and nothing between here and a user is to keep what is his.
+    reply.header("x-content-type-options", "nosniff").header("cache-control", "no-store");
+    if (hasTooManyHeaders(request.raw)) {
+      done(new HttpError(431, `A request may have ${mostHeaders} headers`));
+    } else if (request.is404) {
+      const path = pathOf(request.url);
+      const methods = [...routes.values()].find(({ pattern }) => pattern.test(path))?.methods;
+      done(
+        methods === undefined || methods.has(request.method)
+          ? noRoute(request.method, path)
+          : new HttpError(405, `${path} knows no ${request.method}`, { headers: { allow: [...methods].join(", ") } }),
+      );
+    } else {
+      done();
+    }
+  });
+}
+
 async function checkAll(readiness: AppOptions["readiness"]): Promise<object> {
   const checks = Object.entries(readiness);
   const results = await Promise.allSettled(checks.map(([, check]) => check()));
@@ -192,16 +244,6 @@ async function checkAll(readiness: AppOptions["readiness"]): Promise<object> {
   }
   const details = results.map((result) => (result.status === "fulfilled" ? result.value : undefined));
   return Object.assign({}, ...details.filter((detail) => typeof detail === "object")) as object;
-}
-
-/** What is used of an OpenAPI document. */
-interface OpenApi {
-  readonly paths?: Record<string, Record<string, { requestBody?: RequestBody }>>;
-}
-
-interface RequestBody {
-  required?: boolean;
-  content: Record<string, { schema: { anyOf?: { type?: string }[] } }>;
 }
 
 /** A route that takes null takes no body at all. @fastify/swagger calls every body required. */

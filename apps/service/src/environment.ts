@@ -1,4 +1,4 @@
-import { daprHttpPort } from "@event-flow/events";
+import { daprHttpPort, tokens } from "@event-flow/events";
 import { z } from "zod";
 import { tracingEnvironment } from "./tracing.ts";
 
@@ -48,6 +48,14 @@ export function sharedToken() {
     .meta(secret);
 }
 
+/** A key that signs users' bearer tokens. */
+function signingKey() {
+  return z
+    .string("must be the key, of at least 32 bytes, that signs users' bearer tokens (HS256)")
+    .refine((value) => Buffer.byteLength(value) >= 32, "must be at least 32 bytes long")
+    .meta(secret);
+}
+
 /** The variables that every service reads; `defaultPort` is where it listens unless PORT says otherwise. */
 export function serviceEnvironment(defaultPort: number) {
   return {
@@ -57,10 +65,16 @@ export function serviceEnvironment(defaultPort: number) {
         error: "must be trace, debug, info, warn, error or fatal",
       })
       .default("info"),
-    JWT_SECRET: z
-      .string("must be the key, of at least 32 bytes, that signs users' bearer tokens (HS256)")
-      .refine((value) => Buffer.byteLength(value) >= 32, "must be at least 32 bytes long")
-      .meta(secret),
+    JWT_SECRET: signingKey(),
+    // Of tokens that were signed before the key was changed.
+    JWT_SECRET_PREVIOUS: signingKey().optional().meta(secret),
+    JWT_ISSUER: z.string().min(1, "must not be empty").default(tokens.issuer),
+    JWT_AUDIENCE: z.string().min(1, "must not be empty").default(tokens.audience),
+    RATE_LIMIT_PER_MINUTE: z
+      .string()
+      .regex(/^[1-9]\d{0,8}$/, "must be an integer from 1 to 999999999")
+      .transform(Number)
+      .default(600),
     // The injector sets the port; it gives neither token to the service.
     DAPR_HTTP_PORT: port(daprHttpPort),
     DAPR_API_TOKEN: token(),

@@ -1,4 +1,5 @@
 /** A service whose routes fail in every way, for the tests of what all services share. */
+import { Readable } from "node:stream";
 import { z } from "zod";
 import {
   createApp,
@@ -14,15 +15,19 @@ import {
 } from "../src/index.ts";
 
 await startOrExit(async () => {
-  const config = readEnvironment({ ...serviceEnvironment(8000), SECRET: z.string().meta(secret) }, process.env);
+  const config = readEnvironment(
+    { ...serviceEnvironment(8000), SECRET: z.string().meta(secret), LIMITS: z.string().default("{}") },
+    process.env,
+  );
   const { SECRET } = config;
   let broken = false;
   const app = await createApp({
     title: "Failing",
     description: "Fails",
     logLevel: config.LOG_LEVEL,
-    jwtSecret: config.JWT_SECRET,
+    users: config,
     appApiToken: config.APP_API_TOKEN,
+    limits: z.record(z.string(), z.number()).parse(JSON.parse(config.LIMITS)),
     secrets: [SECRET, "short"],
     readiness: {
       first: () => (broken ? Promise.reject(new Error("the first is broken")) : Promise.resolve()),
@@ -36,6 +41,18 @@ await startOrExit(async () => {
   });
   app.post("/optional", { schema: { body: z.object({ a: z.string() }).nullish() } }, ({ body }) => body ?? {});
   app.post("/echo", { schema: { body: z.strictObject({ name: z.string().min(1) }) } }, ({ body }) => body);
+  app.get("/endless", (_request, reply) => {
+    const chunk = Buffer.alloc(64 * 1024, "a");
+    const stream = new Readable({
+      read() {
+        this.push(chunk);
+      },
+    });
+    stream.once("close", () => {
+      app.log.info("The stream is closed");
+    });
+    return reply.type("text/plain").send(stream);
+  });
   app.get("/trace", ({ id, log }) => {
     log.info("traced");
     return { traceparent: id };

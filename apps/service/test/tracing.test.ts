@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type OtlpSink, startOtlpSink } from "../../../test/servers/otlp-sink.ts";
+import { users } from "../../../test/servers/token.ts";
 import { ConfigError, createApp, inSpan, openTracing, readEnvironment, type TracingConfig } from "../src/index.ts";
 import { tracingEnvironment } from "../src/tracing.ts";
 
@@ -59,7 +60,7 @@ describe("an app", () => {
       title: "Tasks",
       description: "",
       logLevel: "silent",
-      jwtSecret: "0123456789abcdef0123456789abcdef",
+      users,
       appApiToken: "fedcba9876543210fedcba9876543210",
       secrets: [secret],
       readiness: {},

@@ -8,6 +8,7 @@ import {
   type App,
   type AppOptions,
   type TracingConfig,
+  type UsersConfig,
 } from "@event-flow/service";
 import { ConflictError } from "./dead-letters.ts";
 import { dropLongHeaders } from "./long-headers.ts";
@@ -19,9 +20,8 @@ export function subscriberEnvironment({ port }: ServiceIdentity) {
 }
 
 /** What is used of the environment. */
-interface Config extends TracingConfig {
+interface Config extends TracingConfig, UsersConfig {
   readonly LOG_LEVEL: string;
-  readonly JWT_SECRET: string;
   readonly DAPR_HTTP_PORT: number;
   readonly DAPR_API_TOKEN?: string | undefined;
   readonly APP_API_TOKEN: string;
@@ -57,7 +57,7 @@ export async function createSubscriber(options: SubscriberOptions): Promise<App>
     title,
     description,
     logLevel: config.LOG_LEVEL,
-    jwtSecret: config.JWT_SECRET,
+    users: config,
     appApiToken: config.APP_API_TOKEN,
     secrets: [config.DAPR_API_TOKEN ?? "", ...(options.secrets ?? [])],
     readiness: { sidecar: () => dapr.checkOutbound(), ...options.readiness?.(dapr) },

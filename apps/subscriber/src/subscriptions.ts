@@ -143,7 +143,8 @@ export function subscriptionRoutes(
   scope: App,
   { identity, dapr, tracing, appApiToken, subscriptions, isTransient }: SubscriptionRoutesOptions,
 ): void {
-  // Dapr delivers CloudEvents as application/cloudevents+json, which Fastify does not take by itself.
+  // Dapr delivers CloudEvents as application/cloudevents+json. What is wrong with one is told by its status, not by HTTP.
+  scope.removeContentTypeParser("application/json");
   scope.addContentTypeParser(
     /^application\/([\w.-]+\+)?json(;|$)/,
     { parseAs: "string" },

@@ -5,6 +5,7 @@ import { asSidecar } from "../../../test/servers/client.ts";
 import { eventOf } from "../../../test/servers/events.ts";
 import { type OtlpSink, startOtlpSink } from "../../../test/servers/otlp-sink.ts";
 import { appApiToken } from "../../../test/servers/service.ts";
+import { users } from "../../../test/servers/token.ts";
 
 let sink: OtlpSink;
 beforeEach(async () => {
@@ -31,7 +32,7 @@ async function deliver(
     description: "For tests.",
     config: {
       LOG_LEVEL: "silent",
-      JWT_SECRET: "0123456789abcdef0123456789abcdef",
+      ...users,
       APP_API_TOKEN: appApiToken,
       // Nobody is there.
       DAPR_HTTP_PORT: 9,

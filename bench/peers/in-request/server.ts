@@ -30,7 +30,7 @@ await startOrExit(async () => {
     title: "Tasks",
     description: "Each user's tasks. Every change is published by its request.",
     logLevel: config.LOG_LEVEL,
-    jwtSecret: config.JWT_SECRET,
+    users: config,
     appApiToken: config.APP_API_TOKEN,
     secrets: [],
     readiness: {},

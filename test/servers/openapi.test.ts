@@ -216,7 +216,7 @@ async function judge(api: Api, { url }: Service) {
 }
 
 test(
-  `of ${atLeast.toLocaleString("en")} generated requests none has a 5xx or an answer that isn't documented`,
+  "of at least 10,000 generated requests none has a 5xx or an answer that isn't documented",
   { timeout: 900_000 },
   async () => {
     const started = await Promise.all(apiKeys.map(start));

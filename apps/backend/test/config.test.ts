@@ -18,6 +18,9 @@ test("only the secrets have to be set", () => {
     LOG_LEVEL: "info",
     DAPR_HTTP_PORT: 3500,
     DATABASE_START_TIMEOUT_SECONDS: 60,
+    JWT_AUDIENCE: "event-flow",
+    JWT_ISSUER: "event-flow",
+    RATE_LIMIT_PER_MINUTE: 600,
   });
 });
 

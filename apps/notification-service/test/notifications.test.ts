@@ -14,6 +14,8 @@ const { brokers, valkey } = inject("servers");
 const apiToken = "the-api-token-of-dapr";
 const appApiToken = "the-token-that-this-daprd-shows-its-app";
 let daprd: Daprd;
+/** The service itself may publish no event. */
+let publisher: Daprd;
 let dapr: DaprClient;
 let service: Service;
 
@@ -21,6 +23,7 @@ beforeAll(async () => {
   const port = await freePort();
   const appId = services.notificationService.appId;
   daprd = await startDaprd({ appId, appPort: port, brokers, valkey, apiToken, appApiToken });
+  publisher = await startDaprd({ appId: "notifications-publisher", appPort: await freePort(), brokers });
   dapr = new DaprClient({ port: daprd.httpPort, apiToken });
   service = await startService(services.notificationService.name, port, {
     DAPR_HTTP_PORT: String(daprd.httpPort),
@@ -31,7 +34,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await dapr.close();
-  await Promise.all([service.stop(), daprd.stop()]);
+  await Promise.all([service.stop(), daprd.stop(), publisher.stop()]);
 });
 
 let lastTask = 0;
@@ -68,10 +71,6 @@ function deliver(body: unknown, type: EventType = "task_created"): Promise<Answe
     body,
     headers: { "content-type": "application/cloudevents+json", "dapr-api-token": appApiToken },
   });
-}
-
-function sidecar() {
-  return { httpPort: daprd.httpPort, apiToken };
 }
 
 function handled(eventId: string) {
@@ -111,7 +110,7 @@ test("every event on the broker becomes a line in the log and a notification of 
     eventOf("task_deleted", { ...task, deleted_at: at }, { taskversion: 4 }),
   ];
   for (const event of events) {
-    await publish(sidecar(), event);
+    await publish(publisher, event);
   }
   const lines = await Promise.all(events.map(({ id }) => handled(id)));
 
@@ -161,7 +160,7 @@ test("the most recent event comes first, in whatever order events arrive", async
 test("an event that is delivered again changes nothing", async () => {
   const user = randomUUID();
   const event = created(user);
-  await publish(sidecar(), event);
+  await publish(publisher, event);
   await handled(event.id);
   const before = await notifications(user);
   expect(before).toHaveLength(1);

@@ -33,6 +33,8 @@ beforeAll(async () => {
   environment = {
     DATABASE_URL: await createDatabase(postgres.port, "tasks"),
     DAPR_HTTP_PORT: String(daprd.httpPort),
+    // One user here puts a load on it.
+    RATE_LIMIT_PER_MINUTE: "1000000",
   };
   backend = await startService("backend", port, environment);
 });
@@ -128,6 +130,10 @@ test("a sidecar that does not answer holds no request up", async () => {
 test("without its database the backend answers 503, is not ready, and recovers by itself", async () => {
   const id = await create("kept");
   await postgres.kill();
+  // PostgreSQL's other processes end by themselves when they miss the one that was killed.
+  await waitFor("the database to be missed", 30, async () =>
+    (await call("GET", `${backend.url}/ready`)).status === 503 ? true : undefined,
+  );
 
   const answers = await Promise.all([
     call("POST", tasks(), { user, body: { title: "down" } }),

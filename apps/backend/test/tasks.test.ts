@@ -7,7 +7,7 @@ import { freePort } from "../../../test/servers/ports.ts";
 import { createDatabase, postgresPassword, query } from "../../../test/servers/postgres.ts";
 import { jwtSecret, startService, type Service } from "../../../test/servers/service.ts";
 import { startSubscriber, type Delivery, type Subscriber } from "../../../test/servers/subscriber.ts";
-import { token } from "../../../test/servers/token.ts";
+import { bearer } from "../../../test/servers/token.ts";
 
 interface Task {
   id: number;
@@ -314,10 +314,7 @@ test("what is no JSON, no id or no page is refused", async () => {
   const user = randomUUID();
   const noJson = await fetch(tasksOf(user), {
     method: "POST",
-    headers: {
-      authorization: `Bearer ${token({ sub: user, exp: 4_000_000_000 })}`,
-      "content-type": "application/json",
-    },
+    headers: { ...bearer(user), "content-type": "application/json" },
     body: "{",
   });
   expect(noJson.status).toBe(400);

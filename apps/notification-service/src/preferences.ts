@@ -25,7 +25,7 @@ export const noPreferences: Preferences = { email: null, channels: [], push_subs
 export const chosenSchema = z.strictObject({
   // As long as SMTP lets an address be, what is before its @, and each part of its domain.
   email: z
-    .email()
+    .email({ error: "must be an e-mail address", abort: true })
     .max(254)
     .regex(
       /^[^@]{1,64}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,63}$/,

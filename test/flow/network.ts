@@ -104,16 +104,26 @@ async function podsIn(access: Access): Promise<Pod[]> {
     }));
 }
 
+/** What /proc has of a process, or nothing if that has ended meanwhile, as a probe's does. */
+function ofProcess(pid: number, file: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, "utf8");
+  } catch (error) {
+    if (["ENOENT", "ESRCH"].includes((error as NodeJS.ErrnoException).code ?? "")) return "";
+    throw error;
+  }
+}
+
 /**
  * What is tried is tried by a process of this machine in the pod's network namespace, with its addresses, routes and interface: no image
- * needs a tool for it.
+ * needs a tool for it. The namespace is that of the pod's sandbox, which is there for as long as the pod is.
  */
 function podSource(cluster: Layout, name: string, { uid, address }: Pod): Source {
-  const process_ = new ControlGroup(cluster.id)
+  const sandbox = new ControlGroup(cluster.id)
     .processes("kubepods")
-    .find((pid) => readFileSync(`/proc/${pid}/cgroup`, "utf8").includes(`/pod${uid}/`));
-  if (process_ === undefined) throw new Error(`no process of the pod ${name} (${uid}) was found`);
-  return { name, address, inside: (command) => ["nsenter", `--target=${process_}`, "--net", ...command] };
+    .find((pid) => ofProcess(pid, "comm") === "pause\n" && ofProcess(pid, "cgroup").includes(`/pod${uid}/`));
+  if (sandbox === undefined) throw new Error(`the sandbox of the pod ${name} (${uid}) was not found`);
+  return { name, address, inside: (command) => ["nsenter", `--target=${sandbox}`, "--net", ...command] };
 }
 
 /** The ports of a sidecar: its APIs for its app, for other sidecars, and its metrics. */

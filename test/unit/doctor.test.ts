@@ -242,6 +242,14 @@ describe("names what is wrong, by the one check that it is a matter of", () => {
     ]);
   });
 
+  test("a sidecar that has yet to say that it can't begin, as a Component is another", async () => {
+    patient.components[0]?.spec.metadata.splice(0, 1, { name: "brokers", value: "kafak:9092" });
+    Object.assign(patient.status(reader, "daprd"), { ready: false, state: { running: {} } });
+    patient.status(reader, reader).ready = false;
+    const mends = (await look()).flatMap(({ findings: found }) => found.map(({ mend }) => mend));
+    expect(mends).toEqual([repair, repair]);
+  });
+
   test("a subscription that the sidecar doesn't have", async () => {
     patient.registered[reader] = (patient.subscribed[reader] ?? []).slice(1);
     expect(await finding()).toEqual([

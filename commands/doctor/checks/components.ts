@@ -131,6 +131,8 @@ async function lookAtSidecar(system: System, notes: Notes, sidecar: Sidecar): Pr
   // `secrets` tells of those.
   if (isOfSecrets) return;
   const what = `The sidecar of ${pod.metadata.name} is not ready (${state})${said === "" ? "" : `: ${said}`}`;
-  const mend = isFaulty || /Image/.test(state) ? system.repair : restart(system, name);
-  notes.found(what, said === "" ? kubectlIn(system, `logs ${pod.metadata.name} --container ${sidecarName}`) : mend);
+  const logs = kubectlIn(system, `logs ${pod.metadata.name} --container ${sidecarName}`);
+  // With a Component at fault it need say nothing yet.
+  if (isFaulty || /Image/.test(state)) notes.found(what, system.repair);
+  else notes.found(what, said === "" ? logs : restart(system, name));
 }

@@ -14,7 +14,7 @@ export interface AppSecretsArgs {
   readonly analyticsUrl: pulumi.Input<string>;
 
   /**
-   * The how manieth key signs users' tokens. One more makes a new key, and keeps the one before for the tokens that it signed.
+   * Which key signs users' tokens, counted from 1. One more makes a new key, and keeps the one before for the tokens that it signed.
    * @default 1
    */
   readonly jwtKeyGeneration?: number;

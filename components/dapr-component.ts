@@ -1,8 +1,8 @@
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
-import { createHash } from "node:crypto";
 import { topicScopes } from "./dapr-access.ts";
 import { kafkaDelivery } from "./delivery.ts";
+import { manifestRevision } from "./manifest-revision.ts";
 import type { SaslMechanism } from "./settings.ts";
 
 /** A key of a Kubernetes secret in the Component's namespace. Dapr's operator resolves it; the sidecar needs no right. */
@@ -159,10 +159,7 @@ export class DaprComponent extends pulumi.ComponentResource {
     );
 
     this.componentName = manifest.metadata.name;
-    // The manifest's id is in it so that nobody has the new revision before the manifest is the new one.
-    this.revision = pulumi
-      .all([pulumi.output([args.metadata, args.scopes]), manifest.id])
-      .apply(([setUp]) => createHash("sha256").update(JSON.stringify(setUp)).digest("hex").slice(0, 16));
+    this.revision = manifestRevision([args.metadata, args.scopes], manifest);
     this.registerOutputs({ componentName: this.componentName, revision: this.revision });
   }
 }

@@ -1,8 +1,8 @@
 import { type ServiceKey, services } from "@event-flow/events";
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
-import { createHash } from "node:crypto";
 import { accessControlOf, apisOf } from "./dapr-access.ts";
+import { manifestRevision } from "./manifest-revision.ts";
 import type { Tracing } from "./settings.ts";
 
 export interface DaprConfigurationArgs {
@@ -53,9 +53,7 @@ export class DaprConfiguration extends pulumi.ComponentResource {
     );
 
     this.configurationName = manifest.metadata.name;
-    this.revision = pulumi
-      .all([spec, manifest.id])
-      .apply(([spec]) => createHash("sha256").update(JSON.stringify(spec)).digest("hex").slice(0, 16));
+    this.revision = manifestRevision(spec, manifest);
     this.registerOutputs({ configurationName: this.configurationName, revision: this.revision });
   }
 }

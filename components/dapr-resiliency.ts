@@ -1,7 +1,7 @@
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
-import { createHash } from "node:crypto";
 import { resiliencySpec } from "./delivery.ts";
+import { manifestRevision } from "./manifest-revision.ts";
 
 export interface DaprResiliencyArgs {
   /** The namespace whose sidecars load it. */
@@ -31,10 +31,7 @@ export class DaprResiliency extends pulumi.ComponentResource {
       { parent: this },
     );
 
-    // The manifest's id is in it so that nobody has the new revision before the manifest is the new one.
-    this.revision = manifest.id.apply(() =>
-      createHash("sha256").update(JSON.stringify(resiliencySpec)).digest("hex").slice(0, 16),
-    );
+    this.revision = manifestRevision(resiliencySpec, manifest);
     this.registerOutputs({ revision: this.revision });
   }
 }

@@ -7,16 +7,19 @@ import { buildTools } from "../test/tools/index.ts";
 import { schemathesis } from "../test/tools/schemathesis.ts";
 import { print, say, seconds } from "../test/tools/progress.ts";
 import { CommandFailed, main, runShown } from "./process.ts";
+import type { Report } from "./vitest-report.ts";
 
-/** A part of the tests: how many of it passed and failed. */
+/** A part of the tests. */
 interface Stage {
   readonly name: string;
-  readonly run: () => Promise<Count>;
+  readonly run: () => Promise<Outcome>;
 }
 
-interface Count {
+interface Outcome {
   readonly passed: number;
   readonly failed: number;
+  /** What failed and how, to be told again at the end: a log of CI is often kept by its last lines. */
+  readonly failures: readonly string[];
 }
 
 /** Runs a command of the repository and says whether it succeeded. */
@@ -34,7 +37,10 @@ async function succeeds(command: string, ...args: string[]): Promise<boolean> {
 function check(name: string, command: string, ...args: string[]): Stage {
   return {
     name,
-    run: async () => ((await succeeds(command, ...args)) ? { passed: 1, failed: 0 } : { passed: 0, failed: 1 }),
+    run: async () =>
+      (await succeeds(command, ...args))
+        ? { passed: 1, failed: 0, failures: [] }
+        : { passed: 0, failed: 1, failures: [`${name}: see above`] },
   };
 }
 
@@ -50,12 +56,12 @@ function tests(...projects: string[]): Stage {
           "vitest",
           "run",
           ...projects.map((project) => `--project=${project}`),
-          ...["--reporter=default", "--reporter=json", `--outputFile.json=${report}`],
+          ...["--reporter=default", "--reporter=./commands/vitest-report.ts", `--outputFile=${report}`],
         );
-        const { numTotalTests, numPassedTests } = readReport(report);
+        const { tests, passed, failures } = readReport(report);
         // What was skipped, because something before it failed, did not pass; nor did a file that couldn't be loaded.
-        const notPassed = numTotalTests - numPassedTests;
-        return { passed: numPassedTests, failed: succeeded ? notPassed : Math.max(notPassed, 1) };
+        const notPassed = tests - passed;
+        return { passed, failed: succeeded ? notPassed : Math.max(notPassed, 1), failures };
       } finally {
         rmSync(dir, { recursive: true });
       }
@@ -63,16 +69,11 @@ function tests(...projects: string[]): Stage {
   };
 }
 
-interface Report {
-  readonly numTotalTests: number;
-  readonly numPassedTests: number;
-}
-
 function readReport(file: string): Report {
   try {
     return JSON.parse(readFileSync(file, "utf8")) as Report;
   } catch {
-    return { numTotalTests: 0, numPassedTests: 0 };
+    return { tests: 0, passed: 0, failures: ["vitest ended without a report: see above"] };
   }
 }
 
@@ -97,16 +98,18 @@ await main(async () => {
   // First, so that what takes long on a new machine isn't counted as a test's own time, and takes no core from the others.
   await buildTools();
   await buildTools([otelCollector, toxiproxy, kubeconform, kubeScore, schemathesis]);
-  let passed = 0;
-  let failed = 0;
+  const outcomes: Outcome[] = [];
   for (const stage of stages[which as keyof typeof stages]) {
     say(`\n== ${stage.name}`);
     const begun = performance.now();
-    const count = await stage.run();
-    say(`== ${stage.name}: ${count.passed} passed, ${count.failed} failed, ${seconds(performance.now() - begun)}`);
-    passed += count.passed;
-    failed += count.failed;
+    const outcome = await stage.run();
+    const took = seconds(performance.now() - begun);
+    say(`== ${stage.name}: ${outcome.passed} passed, ${outcome.failed} failed, ${took}`);
+    outcomes.push(outcome);
   }
-  print(`\n${passed} passed, ${failed} failed`);
-  if (failed > 0) process.exitCode = 1;
+  say("");
+  for (const failure of outcomes.flatMap(({ failures }) => failures)) say(`failed: ${failure}`);
+  const sum = (of: "passed" | "failed") => outcomes.reduce((total, outcome) => total + outcome[of], 0);
+  print(`\n${sum("passed")} passed, ${sum("failed")} failed`);
+  if (sum("failed") > 0) process.exitCode = 1;
 });

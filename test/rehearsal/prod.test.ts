@@ -12,6 +12,7 @@ import {
   secrets,
   serviceKeys,
   type ServiceIdentity,
+  type ServiceKey,
   services,
   subscribers,
 } from "@event-flow/events";
@@ -88,12 +89,21 @@ async function pods(app: string): Promise<Record<string, number>> {
   );
 }
 
-/** Waits until none of the backend's pods of before is to stay: a rollout is done a moment before the old ones go. */
-async function backendReplaced(before: Record<string, number>): Promise<void> {
-  await waitFor("the backend's pods to be replaced", 30, async () => {
-    const now = Object.keys(await pods(services.backend.name));
-    return now.length > 0 && now.every((name) => !(name in before)) ? true : undefined;
+/** The pods of every service, once no rollout is under way: Pulumi's `up` ends a moment before the last old ones go. */
+async function settledPods(): Promise<Record<ServiceKey, Record<string, number>>> {
+  return eachService(async (service) => {
+    const { name } = services[service];
+    await k("rollout", "status", `deployment/${name}`, "--timeout=60s");
+    return pods(name);
   });
+}
+
+/** Whether every service has its pods, none of which was there before. */
+function expectReplaced(before: Record<ServiceKey, object>, now: Record<ServiceKey, object>): void {
+  for (const service of serviceKeys) {
+    expect(Object.keys(now[service])).toHaveLength(2);
+    expect(Object.keys(now[service]).filter((name) => name in before[service])).toEqual([]);
+  }
 }
 
 /** Creates a task through the load balancer and waits until the notification service has told of it and it's in the figures. */
@@ -343,7 +353,7 @@ test("a new image rolls without a failed request or a lost event", { timeout: 30
     await ctr(log, "images", "tag", "--force", stage.images[service], image);
     return image;
   });
-  const before = await pods(services.backend.name);
+  const before = await settledPods();
   await set("event-flow:images", JSON.stringify({ from: "prebuilt", ...next }));
   const load = await generateLoad(stage.access, `http://${cluster.nodeAddress}`);
   const output = succeeded(await up());
@@ -353,7 +363,7 @@ test("a new image rolls without a failed request or a lost event", { timeout: 30
   // The exporter of the lag and the broker's check run from the backend's image.
   expect(counts(output)).toMatchObject({ updated: serviceKeys.length + 1, replaced: 1 });
 
-  await backendReplaced(before);
+  expectReplaced(before, await settledPods());
   const client = await connect(stage.access, load.userId);
   try {
     await waitFor("every event to be handled", 60, async () => {
@@ -367,7 +377,7 @@ test("a new image rolls without a failed request or a lost event", { timeout: 30
 });
 
 test("a wrong password is told, and reaches no service", { timeout: 300_000 }, async () => {
-  const before = await eachService((service) => pods(services[service].name));
+  const before = await settledPods();
   await setSecret("event-flow:redpandaPassword", "not-the-password", "a wrong password at Redpanda");
   const output = failed(await up());
   expect(output).toMatch(/refuses the user event-flow with the password in event-flow:redpandaPassword/);
@@ -382,10 +392,10 @@ test("a rotated password is taken up", { timeout: 300_000 }, async () => {
   const rotated = randomBytes(18).toString("base64url");
   await stage.redpanda.setPassword(rotated);
   await setSecret("event-flow:redpandaPassword", rotated, "the second password at Redpanda");
-  const before = await pods(services.backend.name);
+  const before = await settledPods();
   const output = succeeded(await up());
   expect(output).not.toMatch(/DatabaseCluster|KubernetesCluster/);
-  await backendReplaced(before);
+  expectReplaced(before, await settledPods());
   await followAnEvent();
 });
 

@@ -50,6 +50,8 @@ export async function startFirefox({ pushServiceUrl }: { readonly pushServiceUrl
     "export HOME=/mnt",
     `exec firefox-esr --headless --no-remote --profile /mnt/profile --remote-debugging-port ${port} about:blank`,
   ].join("; ");
+  // One at a time, however long it takes: Firefox has one session, and refuses whoever asks for a second.
+  let connecting: Promise<Browser> | undefined;
   let browser: Browser | undefined;
   const server = await startServer({
     name: "Firefox",
@@ -57,11 +59,15 @@ export async function startFirefox({ pushServiceUrl }: { readonly pushServiceUrl
     command: insideRoot(dir, script, { root: join(toolDir(firefox), "root") }),
     timeoutSeconds: 90,
     ready: async () => {
-      // As a WebSocket that can't be opened fails with an event and not with an error.
-      browser = await puppeteer
+      connecting ??= puppeteer
         .connect({ browserWSEndpoint: `ws://127.0.0.1:${port}/session`, protocol: "webDriverBiDi" })
-        .catch(() => undefined);
-      return browser === undefined ? undefined : true;
+        .catch((event: unknown) => {
+          connecting = undefined;
+          // A WebSocket that can't be opened fails with an event and not with an error.
+          throw new Error((event as { readonly message: string }).message);
+        });
+      browser = await connecting;
+      return true;
     },
   });
   if (browser === undefined) throw new Error("Firefox is ready without a session");

@@ -99,6 +99,8 @@ function writeKubeletConfig(cluster: Layout): string {
         "nodefs.inodesFree": enough,
         "imagefs.available": enough,
       },
+      // Most of Dapr's own pods start with a volume that is filled later, and kubelet looks but every minute whether it was.
+      syncFrequency: "5s",
       podLogsDir: join(cluster.dir, "pod-logs"),
       volumePluginDir: join(cluster.dir, "volume-plugins"),
       serializeImagePulls: false,

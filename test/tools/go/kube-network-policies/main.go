@@ -1,8 +1,8 @@
 // kube-network-policies as a process beside the cluster: its arguments are a kubeconfig, the node's name and the pods' range of
 // addresses. What iptables queues is decided in two steps, each of which drops what it can't decide: here, whether the API tells
 // already whose an address is; then, by kube-network-policies, whether the policies of both pods let the connection through.
-// (Its own main takes a service account of a pod, and hangs its queue in by a rule that not every kernel's nftables has: it logs
-// then that it could not, and the rules of `test/cluster/network.ts` serve.)
+// (Its own main takes a service account of a pod. Its queue is hung in by the rules of `test/cluster/network.ts`, as not every kernel
+// has what its own, of nftables, need.)
 package main
 
 import (
@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/florianl/go-nfqueue"
@@ -31,6 +32,8 @@ const (
 	interval = 20 * time.Millisecond
 	// Enough of a packet for the addresses in its header.
 	headers = 128
+	// Of a table's name, by the kernel.
+	longestName = 255
 )
 
 func main() {
@@ -77,7 +80,14 @@ func run(ctx context.Context, kubeconfig, node, podRange, firstQueue, secondQueu
 		factory.Core().V1().Namespaces(),
 		factory.Core().V1().Pods(),
 		nil, nil, nil, nil,
-		networkpolicy.Config{NodeName: node, QueueID: int(second)},
+		networkpolicy.Config{
+			NodeName: node,
+			QueueID:  int(second),
+			// It makes its own rules whenever a pod changes, and nothing turns that off. Where they fail, the kernel takes their chains
+			// back, and drops with them whatever waits in a queue: a new pod's first packets, as it is then that its address gets known.
+			// By this name nothing is begun of them.
+			NFTableName: strings.Repeat("x", longestName+1),
+		},
 	)
 	if err != nil {
 		return err

@@ -1,6 +1,6 @@
 /**
  * Looks for what is wrong with a stack, and says how to mend it. It changes nothing: all it sends is one message to a topic
- * that nobody reads.
+ * that nobody reads, and it opens connections that no policy allows.
  */
 import { styleText } from "node:util";
 import { repositoryRoot } from "../components/content-tag.ts";

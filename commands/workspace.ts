@@ -13,6 +13,7 @@ import { buildTools, toolDir } from "../test/tools/index.ts";
 import { isOnPath } from "../test/tools/needs.ts";
 import { say } from "../test/tools/progress.ts";
 import { capture } from "../test/tools/run.ts";
+import { z } from "zod";
 import { runShown } from "./process.ts";
 
 /** Where stack dev runs and how it is reached. */
@@ -158,13 +159,28 @@ async function isMinikubeRunning(): Promise<boolean> {
   }
 }
 
+const profiles = z.array(z.object({ Name: z.string() })).nullable();
+const profilesSchema = z.object({ valid: profiles, invalid: profiles });
+
+/**
+ * What starts Minikube, by what its `profile list --output=json` prints. A new one gets a network that enforces NetworkPolicies,
+ * as its default one doesn't; one that is there keeps its own.
+ */
+export function minikubeStart(listed: string): string[] {
+  const { valid, invalid } = profilesSchema.parse(JSON.parse(listed));
+  const isThere = [...(valid ?? []), ...(invalid ?? [])].some(({ Name }) => Name === minikubeProfile);
+  return [`--profile=${minikubeProfile}`, "start", ...(isThere ? [] : ["--cni=calico"])];
+}
+
 /** Starts the cluster that this machine has, Minikube or our own, and readies stack dev for it. */
 export async function startWorkspace(): Promise<Workspace> {
   if (!usesMinikube()) {
     say("There is no Minikube on PATH: a single-node Kubernetes of our own serves.");
     return ownWorkspace(await up(ownCluster));
   }
-  if (!(await isMinikubeRunning())) await runShown("minikube", [`--profile=${minikubeProfile}`, "start"]);
+  if (!(await isMinikubeRunning())) {
+    await runShown("minikube", minikubeStart(await capture("minikube", ["profile", "list", "--output=json"])));
+  }
   return minikubeWorkspace();
 }
 

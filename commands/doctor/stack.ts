@@ -9,7 +9,8 @@ export interface Stack {
   readonly components: readonly StackComponent[];
   /** The names of the secrets in the services' namespace. */
   readonly secrets: readonly string[];
-  readonly crds: readonly StackCrd[];
+  readonly crds: readonly Specified[];
+  readonly policies: readonly Specified[];
 }
 
 export interface StackWorkload {
@@ -27,7 +28,7 @@ export interface StackComponent {
   readonly metadata: readonly { readonly name: string; readonly [field: string]: unknown }[];
 }
 
-export interface StackCrd {
+export interface Specified {
   readonly name: string;
   readonly spec: Readonly<Record<string, unknown>>;
 }
@@ -63,7 +64,7 @@ const componentSchema = z.object({
   spec: z.object({ type: z.string(), metadata: z.array(z.looseObject({ name: z.string() })).default([]) }),
   scopes: z.array(z.string()).default([]),
 });
-const crdSchema = z.object({ metadata: named, spec: z.record(z.string(), z.unknown()) });
+const specifiedSchema = z.object({ metadata: named, spec: z.record(z.string(), z.unknown()) });
 
 /** Reads what `pulumi stack export` prints. Secret values are encrypted in it, and stay so. */
 export function readStack(exported: unknown, namespace: string): Stack {
@@ -81,6 +82,8 @@ export function readStack(exported: unknown, namespace: string): Stack {
         ),
       ),
     }));
+  const specified = (type: string): Specified[] =>
+    ofType(type, specifiedSchema).map(({ metadata, spec }) => ({ name: metadata.name, spec }));
   const outputs = resources.find(({ type }) => type === "pulumi:pulumi:Stack")?.outputs ?? {};
   const images = z.record(z.string(), z.unknown()).catch({}).parse(outputs["images"]);
   if (resources.length === 0) throw new Error("the stack has no resources: `pulumi up` makes them");
@@ -100,11 +103,7 @@ export function readStack(exported: unknown, namespace: string): Stack {
     secrets: ofType("kubernetes:core/v1:Secret", z.object({ metadata: named }))
       .filter(({ metadata }) => (metadata.namespace ?? "default") === namespace)
       .map(({ metadata }) => metadata.name),
-    crds: ofType("kubernetes:apiextensions.k8s.io/v1:CustomResourceDefinition", crdSchema).map(
-      ({ metadata, spec }) => ({
-        name: metadata.name,
-        spec,
-      }),
-    ),
+    crds: specified("kubernetes:apiextensions.k8s.io/v1:CustomResourceDefinition"),
+    policies: specified("kubernetes:networking.k8s.io/v1:NetworkPolicy"),
   };
 }

@@ -73,6 +73,7 @@ export const kinds = {
     spec: podSpec,
     status: z.object({
       phase: z.string().default("Unknown"),
+      podIP: z.string().optional(),
       conditions: z
         .array(z.object({ type: z.string(), status: z.string(), message: z.string().optional() }))
         .default([]),
@@ -98,6 +99,7 @@ export const kinds = {
   }),
   customresourcedefinitions: z.object({ metadata: metadataSchema, spec: z.record(z.string(), z.unknown()) }),
   mutatingwebhookconfigurations: z.object({ metadata: metadataSchema }),
+  networkpolicies: z.object({ metadata: metadataSchema, spec: z.record(z.string(), z.unknown()) }),
 } as const;
 
 export type Kind = keyof typeof kinds;
@@ -141,6 +143,8 @@ export interface System extends Pick<Report, "stack" | "context" | "namespace"> 
   readonly made: () => Promise<Stack>;
   /** Asks what listens in a pod. */
   readonly http: (pod: string, request: HttpRequest) => Promise<HttpAnswer>;
+  /** To which of some places, `<address>:<port>`, a connection can be opened from inside a container that has Node. */
+  readonly reachable: (pod: string, container: string, places: readonly string[]) => Promise<string[]>;
   /** The last lines of a container's log, of its life before this one with `previous`. */
   readonly log: (pod: string, container: string, previous: boolean) => Promise<string>;
   /** The user of the kubeconfig's context: what shows who this is. */
@@ -162,6 +166,20 @@ export interface Way extends Access {
 
 /** What one call may take; several are made one after the other by one check. */
 const callMs = 10_000;
+
+/** A program of Node's: prints those of its arguments that a connection can be opened to within 3 s. */
+const tryPlaces = `
+const { connect } = require("node:net");
+const isOpen = (place) =>
+  new Promise((resolve) => {
+    const [, host, port] = /^(.*):([0-9]+)$/.exec(place);
+    const socket = connect({ host, port: Number(port), timeout: 3000 });
+    const end = (opened) => (socket.destroy(), resolve(opened));
+    socket.on("connect", () => end(true)).on("error", () => end(false)).on("timeout", () => end(false));
+  });
+const places = process.argv.slice(1);
+Promise.all(places.map(isOpen)).then((open) => console.log(JSON.stringify(places.filter((_, index) => open[index]))));
+`;
 
 /** The stack in a cluster. What it is asked twice it answers once. */
 export class ClusterSystem implements System {
@@ -226,6 +244,14 @@ export class ClusterSystem implements System {
         error instanceof Error && error.name === "TimeoutError" ? `no answer within ${callMs / 1_000} s` : "no answer";
       throw new Error(`port ${port} of ${pod}: ${why}`, { cause: error });
     }
+  }
+
+  async reachable(pod: string, container: string, places: readonly string[]): Promise<string[]> {
+    const text = await this.#kubectl(
+      ...[`--namespace=${this.namespace}`, "exec", pod, `--container=${container}`, "--"],
+      ...["node", "--eval", tryPlaces, ...places],
+    );
+    return z.array(z.string()).parse(JSON.parse(text));
   }
 
   log(pod: string, container: string, previous: boolean): Promise<string> {

@@ -19,6 +19,7 @@ import { repositoryRoot } from "../../components/content-tag.ts";
 import { daprNamespace, daprVersion } from "../../components/versions.ts";
 import { destroy, up } from "../cluster/cluster.ts";
 import { layout } from "../cluster/layout.ts";
+import { inNamespace } from "../cluster/network.ts";
 import { containerdSocket } from "../cluster/parts.ts";
 import { say, seconds, waitFor } from "../tools/progress.ts";
 import { capture } from "../tools/run.ts";
@@ -228,6 +229,37 @@ describe("names what is broken, and the command that mends it", () => {
     const { what, mend } = await found("injection");
     expect(what).toBe(`Deployment ${reader}: dapr.io/enabled is missing instead of "true"`);
     await run(mend);
+    await soundAgain();
+  });
+
+  test("a NetworkPolicy deleted", async () => {
+    const [into = ""] = (await k("get", "networkpolicies", "--output=name"))
+      .split("\n")
+      .filter((name) => /into-/.test(name));
+    await k("delete", into);
+    const { what, mend } = await found("network");
+    expect(what).toBe(`There is no NetworkPolicy ${into.split("/").at(-1)}`);
+    await run(mend);
+    await soundAgain();
+  });
+
+  test("a network that enforces no NetworkPolicies", async () => {
+    const rule = (how: string) =>
+      Promise.all(
+        ["mangle", "security"].map((table) =>
+          capture(
+            "nsenter",
+            inNamespace(cluster, ["iptables", "-w", "-t", table, how, "FORWARD", "-j", "ACCEPT"]).slice(1),
+          ),
+        ),
+      );
+    await rule("-I");
+    // Put back at once: its mend makes the whole cluster again.
+    const { report: seen } = await report().finally(() => rule("-D"));
+    expect(checksThatFound(seen), told(seen)).toEqual(["network"]);
+    const [finding] = seen.checks.find(({ check }) => check === "network")?.findings ?? [];
+    expect(finding?.what).toMatch(/^No NetworkPolicy keeps lag-exporter from backend-.*: the network enforces none$/);
+    expect(finding?.mend).toBe("make down && make up");
     await soundAgain();
   });
 

@@ -135,6 +135,33 @@ describe("names what is wrong, by the one check that it is a matter of", () => {
     expect([check, what]).toEqual(["pods", `${reader}-1 is not ready: runs, but is not ready: Not ready: stateStore`]);
   });
 
+  test("a NetworkPolicy that is gone, and one that lets more through", async () => {
+    patient.policies.shift();
+    expect(await finding()).toEqual(["network", "There is no NetworkPolicy deny-all", repair]);
+    const [policy] = patient.policies;
+    Object.assign(policy?.spec ?? {}, { egress: [{}] });
+    expect(await findings()).toContainEqual(["network", "NetworkPolicy to-broker is not as it was made"]);
+  });
+
+  test.each([
+    [
+      "prod",
+      "do-fra1",
+      "kubectl --context do-fra1-event-flow-prod --namespace kube-system rollout restart daemonset/cilium",
+    ],
+    ["dev", "minikube", "make down && minikube delete && minikube start --cni=calico && make up"],
+    ["dev", "event-flow-dev", "make down && make up"],
+  ])("a network that enforces no NetworkPolicies: stack %s in %s", async (stack, context, mend) => {
+    Object.assign(patient, { stack, context });
+    const { podIP } = patient.pod(reader).status;
+    patient.open.add(`${podIP}:${subscriber.port}`);
+    expect(await finding()).toEqual([
+      "network",
+      `No NetworkPolicy keeps lag-exporter from ${reader}-1: the network enforces none`,
+      mend,
+    ]);
+  });
+
   test("a pod that no node takes", async () => {
     const { status } = patient.pod("kafka");
     status.phase = "Pending";
@@ -412,6 +439,7 @@ describe("says what it could not look at, and goes on", () => {
     expect(results.filter(({ verdict }) => verdict === "found").map(({ check }) => check)).toEqual(["pods"]);
     expect(results.filter(({ verdict }) => verdict === "unknown").map(({ check, unseen }) => [check, unseen])).toEqual([
       ["injection", ["annotations beyond the contract's: pulumi stack: no stack named 'prod' found"]],
+      ["network", ["which NetworkPolicies there are to be: pulumi stack: no stack named 'prod' found"]],
       ["secrets", ["what else there is to be: pulumi stack: no stack named 'prod' found"]],
       ["components", ["what the Components are to be: pulumi stack: no stack named 'prod' found"]],
       [
@@ -419,6 +447,15 @@ describe("says what it could not look at, and goes on", () => {
         ["CRDs", "the services' images"].map((part) => `${part}: pulumi stack: no stack named 'prod' found`),
       ],
     ]);
+  });
+
+  test("without a pod to try the network from", async () => {
+    patient.status("lag-exporter", "lag-exporter").ready = false;
+    const network = (await look()).find(({ check }) => check === "network");
+    expect(network).toMatchObject({
+      verdict: "unknown",
+      unseen: ["lag-exporter has no pod that is ready, to try from what no policy allows"],
+    });
   });
 
   test("without a database", async () => {

@@ -5,6 +5,7 @@ import { consumers } from "./consumers.ts";
 import { controlPlane } from "./control-plane.ts";
 import { deadLetters } from "./dead-letters.ts";
 import { injection } from "./injection.ts";
+import { network } from "./network.ts";
 import { outbox } from "./outbox.ts";
 import { pods } from "./pods.ts";
 import { publishing } from "./publishing.ts";
@@ -17,6 +18,7 @@ export const checks: readonly Check[] = [
   controlPlane,
   injection,
   pods,
+  network,
   secrets,
   components,
   subscriptions,

@@ -53,6 +53,7 @@ export interface PodData {
   spec: { containers: Container[] };
   status: {
     phase: string;
+    podIP: string;
     conditions?: { type: string; status: string; message?: string }[];
     containerStatuses: Status[];
   };
@@ -69,7 +70,7 @@ export interface Component {
   scopes: string[];
 }
 
-export interface Crd {
+export interface Specified {
   metadata: { name: string };
   spec: Record<string, unknown>;
 }
@@ -110,7 +111,7 @@ function serviceWorkload(service: ServiceIdentity): Workload {
   return made;
 }
 
-function pod({ metadata: { name }, spec: { template } }: Workload): PodData {
+function pod({ metadata: { name }, spec: { template } }: Workload, index: number): PodData {
   const sidecar = { name: "daprd", image: `ghcr.io/dapr/daprd:${daprVersion}` };
   const containers = [...template.spec.containers, ...(serviceOf(name) === undefined ? [] : [sidecar])];
   return {
@@ -118,6 +119,7 @@ function pod({ metadata: { name }, spec: { template } }: Workload): PodData {
     spec: { containers },
     status: {
       phase: "Running",
+      podIP: `10.0.0.${index + 1}`,
       containerStatuses: containers.map((container) => ({ name: container.name, ready: true, state: { running: {} } })),
     },
   };
@@ -181,7 +183,16 @@ export class Patient implements System {
       scopes: subscribers.map(({ appId }) => appId),
     },
   ];
-  readonly crds: Crd[] = [
+  readonly policies: Specified[] = [
+    { metadata: { name: "deny-all" }, spec: { podSelector: {}, policyTypes: ["Ingress", "Egress"] } },
+    {
+      metadata: { name: "to-broker" },
+      spec: { podSelector: {}, policyTypes: ["Egress"], egress: [{ ports: [{ port: 9092 }] }] },
+    },
+  ];
+  /** Places that can be reached though no policy allows it. */
+  readonly open = new Set<string>();
+  readonly crds: Specified[] = [
     {
       metadata: { name: "components.dapr.io" },
       spec: { group: "dapr.io", versions: [{ name: "v1alpha1", schema: { description: "as it is" } }] },
@@ -236,6 +247,7 @@ export class Patient implements System {
           ...this.statefulsets.map((each) => resource("kubernetes:apps/v1:StatefulSet", inputs(each))),
           ...this.secrets.map(({ metadata }) => resource("kubernetes:core/v1:Secret", inputs({ metadata }))),
           ...this.components.map((each) => resource("kubernetes:dapr.io/v1alpha1:Component", inputs(each))),
+          ...this.policies.map((each) => resource("kubernetes:networking.k8s.io/v1:NetworkPolicy", inputs(each))),
           ...this.crds.map((each) => resource("kubernetes:apiextensions.k8s.io/v1:CustomResourceDefinition", each)),
         ],
       },
@@ -284,6 +296,7 @@ export class Patient implements System {
       "components.dapr.io": this.components,
       customresourcedefinitions: this.crds,
       mutatingwebhookconfigurations: this.webhooks,
+      networkpolicies: this.policies,
     };
     if (!isOwn && where !== daprNamespace) throw new Error(`nobody asks for ${where}`);
     return Promise.resolve(objects[kind].map((each) => kinds[kind].parse(each)) as KubeObject<K>[]);
@@ -342,6 +355,8 @@ export class Patient implements System {
     return "";
   }
 
+  reachable: System["reachable"] = (_pod, _container, places) =>
+    Promise.resolve(places.filter((place) => this.open.has(place)));
   log = (name: string, container: string) => Promise.resolve(this.logs.get(`${name}/${container}`) ?? "");
   credentials = () => Promise.resolve(this.user);
   now = () => Date.now();

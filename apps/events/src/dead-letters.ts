@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { eventTypes, topic } from "./events.ts";
+import { eventTypes, longestName, topic } from "./events.ts";
 import { subscribers, type ServiceIdentity } from "./names.ts";
 
 /** The topic for messages that a subscriber gave up on. Each has its own: others may well have handled them. */
@@ -36,7 +36,7 @@ export const deadLetterKeys = { list: "dead-letters", letter: (id: string) => `d
 
 /** The list of them: the most recent first. */
 export const deadLetterListSchema = z.array(
-  deadLetterSchema.omit({ event: true }).extend({ event_id: z.string().max(256).nullable() }),
+  deadLetterSchema.omit({ event: true }).extend({ event_id: z.string().max(longestName).nullable() }),
 );
 
 export type DeadLetterList = z.infer<typeof deadLetterListSchema>;

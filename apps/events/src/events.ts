@@ -100,7 +100,7 @@ export interface CloudEvent<T extends EventType> {
 }
 
 /** The longest that a name in a CloudEvent may be: what a subscriber keeps of many events must be bounded. */
-const longestName = 256;
+export const longestName = 256;
 
 /** As high as PostgreSQL counts (`integer`). */
 const highestVersion = 2_147_483_647;

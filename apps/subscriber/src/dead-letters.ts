@@ -1,6 +1,12 @@
 import { randomInt } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { deadLetterKeys, deadLetterListSchema, deadLetterSchema, type DeadLetter } from "@event-flow/events";
+import {
+  deadLetterKeys,
+  deadLetterListSchema,
+  deadLetterSchema,
+  longestName,
+  type DeadLetter,
+} from "@event-flow/events";
 import type { DaprClient } from "@event-flow/service";
 import { z } from "zod";
 
@@ -83,7 +89,7 @@ const identifiedSchema = z.object({ id: z.string() });
 
 /** The id that an event says it has, as far as it may be long; undefined if it has none. */
 export function eventIdOf(event: unknown): string | undefined {
-  return identifiedSchema.safeParse(event).data?.id.slice(0, 256);
+  return identifiedSchema.safeParse(event).data?.id.slice(0, longestName);
 }
 
 /** Keeps a dead letter for the command that lists and replays them. Doing so again changes nothing. */

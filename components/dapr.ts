@@ -6,6 +6,7 @@ import { parseAllDocuments } from "yaml";
 import { z } from "zod";
 import { restrictedNamespace } from "./pod-security.ts";
 import type { DaprChart } from "./settings.ts";
+import { makeTrustBundle, type TrustBundle } from "./trust-bundle.ts";
 import { daprChartRepository, daprNamespace, daprVersion } from "./versions.ts";
 
 /** The files in the chart's `crds/`, which nothing on the network lists. */
@@ -117,6 +118,7 @@ export class DaprControlPlane extends pulumi.ComponentResource {
       (crd) => new k8s.apiextensions.CustomResource(`${name}-crd-${crd.metadata.name}`, crd, { parent: this }),
     );
 
+    const values = chartValues(highlyAvailable);
     const release = new k8s.helm.v3.Release(
       `${name}-release`,
       {
@@ -128,14 +130,31 @@ export class DaprControlPlane extends pulumi.ComponentResource {
         skipCrds: true,
         // Seven images are pulled first, on a cluster that is new.
         timeout: 600,
-        values: chartValues(highlyAvailable),
+        values: {
+          ...values,
+          dapr_sentry: { ...values.dapr_sentry, tls: pulumi.secret(makeTrustBundle().then(tlsValues)) },
+        },
       },
-      { parent: this, dependsOn: crds },
+      {
+        parent: this,
+        dependsOn: crds,
+        // A trust bundle is made in each run, and used in the first. By this path, as a stack whose sentry has made its own keeps it; but
+        // what else is said to sentry is for new stacks only, too.
+        ignoreChanges: ["values.dapr_sentry"],
+      },
     );
 
     this.version = release.status.apply(() => daprVersion);
     this.registerOutputs({ version: this.version });
   }
+}
+
+/**
+ * What sentry would make itself at its first start. But where there are three, each may make its own and write it over another's, and
+ * who was given a certificate meanwhile is trusted by nobody until it is renewed, half a day later.
+ */
+function tlsValues({ root, issuer, issuerKey }: TrustBundle) {
+  return { root: { certPEM: root }, issuer: { certPEM: issuer, keyPEM: issuerKey } };
 }
 
 /** The chart's values that differ from its own. */

@@ -22,6 +22,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { reportSchema } from "../../commands/doctor/report.ts";
 import { repositoryRoot } from "../../components/content-tag.ts";
 import { lagExporter } from "../../components/lag-exporter.ts";
+import { daprNamespace } from "../../components/versions.ts";
 import { connect, forward, kubectl, tokenHeader } from "../flow/access.ts";
 import { commonWays, together, tryEveryWay, ways } from "../flow/network.ts";
 import { cluster, hardware } from "../providers/digitalocean/hardware.ts";
@@ -257,6 +258,12 @@ test("broker, Valkey and PostgreSQL refuse to speak in plain text", { timeout: 6
   expect(rows.every(({ ssl }) => ssl)).toBe(true);
 });
 
+test("all sentries issue certificates by the one root that they were given", { timeout: 30_000 }, async () => {
+  const log = await k("logs", `--namespace=${daprNamespace}`, "--selector=app=dapr-sentry", "--tail=-1");
+  expect(log.match(/issuer certs found/g)?.length).toBeGreaterThanOrEqual(3);
+  expect(log).not.toMatch(/generating self.signed/i);
+});
+
 test("sidecars have loaded the Components, without an error", { timeout: 60_000 }, async () => {
   const loaded = async (service: ServiceIdentity) => {
     const [pod = ""] = Object.keys(await pods(service.name));
@@ -436,6 +443,11 @@ test("no secret value is to be found where it doesn't belong", { timeout: 180_00
   }
   secretValues.set(readFileSync(join(stage.cloud.directory, "kubeconfig-token"), "utf8"), "the kubeconfig's token");
   secretValues.set(stage.passphrase, "the stack's passphrase");
+  const issuerKey = ["get", "secret", "dapr-trust-bundle", `--namespace=${daprNamespace}`];
+  const [, line = ""] = Buffer.from(await k(...issuerKey, "--output=jsonpath={.data.issuer\\.key}"), "base64")
+    .toString()
+    .split("\n");
+  secretValues.set(line, "the key of Dapr's issuer");
   const printed = stage.printed();
   const open = JSON.parse(succeeded(await stage.pulumi("stack", "export", "--show-secrets"))) as Exported;
   for (const { type, urn, outputs } of open.deployment.resources ?? []) {

@@ -1,9 +1,10 @@
+import { createPrivateKey, X509Certificate } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { DaprControlPlane, readCrds } from "../../components/dapr.ts";
 import { fixture } from "./support/config.ts";
-import { run } from "./support/pulumi.ts";
+import { run, Secret } from "./support/pulumi.ts";
 import { temporaryFolder } from "./support/folder.ts";
 
 const chart = temporaryFolder();
@@ -23,6 +24,25 @@ test("the official chart is taken from Dapr's repository at the pinned version",
     repositoryOpts: { repo: "https://dapr.github.io/helm-charts/" },
     skipCrds: true,
   });
+});
+
+test("sentry is given what it issues certificates by, once for all of its replicas", async () => {
+  const { resource } = await run(() => new DaprControlPlane("dapr", { chart: { from: "official" }, crds: [] }));
+  const { values } = resource("dapr-release").inputs as { values: { dapr_sentry: { tls: unknown } } };
+  const secret = values.dapr_sentry.tls;
+  if (!(secret instanceof Secret)) throw new Error("it is no secret");
+  const tls = secret.value as { root: { certPEM: string }; issuer: { certPEM: string; keyPEM: string } };
+  const root = new X509Certificate(tls.root.certPEM);
+  const issuer = new X509Certificate(tls.issuer.certPEM);
+  expect(root.verify(root.publicKey)).toBe(true);
+  expect(issuer.verify(root.publicKey)).toBe(true);
+  expect(issuer.checkIssued(root)).toBe(true);
+  expect([root.ca, issuer.ca]).toEqual([true, true]);
+  expect(issuer.checkPrivateKey(createPrivateKey(tls.issuer.keyPEM))).toBe(true);
+  for (const { validFromDate, validToDate } of [root, issuer]) {
+    expect(validFromDate.getTime()).toBeLessThan(Date.now());
+    expect(validToDate.getTime()).toBeGreaterThan(Date.now() + 9 * 365 * 24 * 3_600_000);
+  }
 });
 
 describe("CRDs", () => {

@@ -252,7 +252,7 @@ describe("Dapr", () => {
           sidecarRunAsNonRoot: true,
           resources: smallResources,
         },
-        dapr_sentry: { resources: smallResources },
+        dapr_sentry: { resources: smallResources, tls: expect.any(Secret) as Secret },
         dapr_placement: { resources: smallResources },
         dapr_scheduler: { cluster: { inMemoryStorage: true }, resources: smallResources },
         dapr_rbac: { secretReader: { enabled: false } },

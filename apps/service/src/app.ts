@@ -1,4 +1,5 @@
 import type { Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { probes } from "@event-flow/events";
 import fastifySwagger from "@fastify/swagger";
 import fastifySwaggerUi from "@fastify/swagger-ui";
@@ -42,6 +43,12 @@ export interface AppOptions {
   readonly tracing?: Tracing | undefined;
 }
 
+/**
+ * How long a service that stops takes requests on connections that it has, each of which it closes with the answer: who sends one on
+ * a connection that is being closed under it can't know whether it was done.
+ */
+const lastRequestsMs = 500;
+
 export type App = Awaited<ReturnType<typeof createApp>>;
 
 declare module "fastify" {
@@ -76,6 +83,7 @@ export async function createApp(options: AppOptions) {
   const requests = tracing && requestTracing(tracing);
   const app = Fastify({
     ...serverOptions({ ...defaultLimits, ...options.limits }),
+    return503OnClosing: false,
     // What isn't even a path.
     frameworkErrors: (error, request, reply) => {
       void handleError(error, request, reply);
@@ -165,10 +173,10 @@ export async function createApp(options: AppOptions) {
 
   // A kept-alive connection whose request is answered after the stop began would hold the stop up until its client goes.
   let stopping = false;
-  app.addHook("preClose", (done) => {
+  app.addHook("preClose", async () => {
     stopping = true;
+    if (app.server.listening) await sleep(lastRequestsMs);
     for (const socket of unused) socket.destroy();
-    done();
   });
   app.addHook("onSend", (_request, reply, payload, done) => {
     if (stopping) {

@@ -23,8 +23,8 @@ export async function startOrExit(start: () => Promise<void>): Promise<void> {
 }
 
 /**
- * Prepares, then listens, until SIGTERM or an unexpected error. Then Fastify stops listening and answers 503 on
- * connections that are still open (so the pod is not ready any more), finishes the requests in flight, and runs the
+ * Prepares, then listens, until SIGTERM or an unexpected error. Then each connection is closed after its next
+ * answer; half a second later Fastify stops listening, closes those that lie still, finishes the requests in flight, and runs the
  * `onClose` hooks, where an app gives back what it holds.
  */
 export async function serve(app: App, port: number, prepare?: () => Promise<void>): Promise<void> {

@@ -1,5 +1,6 @@
 import { createHmac, randomUUID } from "node:crypto";
 import { once } from "node:events";
+import { Agent, get, type IncomingMessage } from "node:http";
 import { connect } from "node:net";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { call } from "../../../test/servers/client.ts";
@@ -160,6 +161,26 @@ test("a service that stops doesn't wait for connections that were opened for lat
   } finally {
     socket.destroy();
   }
+});
+
+test("a service that stops answers on connections that it has, and closes each with the answer", async () => {
+  const stopping = await start();
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  const ask = async () => {
+    const [answer] = (await once(get(`${stopping.url}/health`, { agent }), "response")) as [IncomingMessage];
+    answer.resume();
+    await once(answer, "end");
+    return { status: answer.statusCode, connection: answer.headers.connection };
+  };
+  expect(await ask()).toEqual({ status: 200, connection: "keep-alive" });
+  const stopped = stopping.stop();
+  for (;;) {
+    const { status, connection } = await ask();
+    expect(status).toBe(200);
+    if (connection === "close") break;
+  }
+  expect(await stopped).toBe(0);
+  agent.destroy();
 });
 
 test("a service that is killed leaves every line in its log that it wrote before", async () => {

@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { eachService, services, type ServiceKey } from "@event-flow/events";
+import { z } from "zod";
 import { contentTag, dockerfile, repositoryRoot } from "../components/content-tag.ts";
 import { loadServices, up } from "../test/cluster/cluster.ts";
 import { type ClusterName, type Layout, layout } from "../test/cluster/layout.ts";
@@ -13,7 +14,6 @@ import { buildTools, toolDir } from "../test/tools/index.ts";
 import { isOnPath } from "../test/tools/needs.ts";
 import { say } from "../test/tools/progress.ts";
 import { capture } from "../test/tools/run.ts";
-import { z } from "zod";
 import { runShown } from "./process.ts";
 
 /** Where stack dev runs and how it is reached. */

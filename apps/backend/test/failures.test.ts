@@ -262,7 +262,10 @@ test("SIGTERM lets a request in flight finish, and takes no other", async () => 
   });
   const exitCode = stopping.stop();
   await stopping.logged("that it stops", ({ msg }) => msg === "Stopping");
-  await expect(call("GET", `${stopping.url}/ready`)).rejects.toThrow("fetch failed");
+  await waitFor("others to be refused", 10, async () => {
+    const answer = await call("GET", `${stopping.url}/ready`).catch((error: unknown) => error);
+    return answer instanceof TypeError && answer.message === "fetch failed" ? true : undefined;
+  });
   await locker.query("commit");
   await locker.end();
 

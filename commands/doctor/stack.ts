@@ -107,3 +107,23 @@ export function readStack(exported: unknown, namespace: string): Stack {
     policies: specified("kubernetes:networking.k8s.io/v1:NetworkPolicy"),
   };
 }
+
+/** Whether all that is in one is in the other. The API server adds defaults, and leaves out what is empty or false. */
+export function contains(actual: unknown, expected: unknown): boolean {
+  if (expected === null || expected === false || expected === "") return actual === undefined || actual === expected;
+  if (Array.isArray(expected)) {
+    if (expected.length === 0 && actual === undefined) return true;
+    const items: readonly unknown[] = expected;
+    return (
+      Array.isArray(actual) &&
+      actual.length === items.length &&
+      items.every((item, index) => contains(actual[index], item))
+    );
+  }
+  if (typeof expected === "object") {
+    const entries = Object.entries(expected);
+    if (typeof actual !== "object" || actual === null) return actual === undefined && entries.length === 0;
+    return entries.every(([key, value]) => contains((actual as Record<string, unknown>)[key], value));
+  }
+  return actual === expected;
+}

@@ -52,7 +52,6 @@ export async function startFirefox({ pushServiceUrl }: { readonly pushServiceUrl
   ].join("; ");
   // One at a time, however long it takes: Firefox has one session, and refuses whoever asks for a second.
   let connecting: Promise<Browser> | undefined;
-  let browser: Browser | undefined;
   const server = await startServer({
     name: "Firefox",
     dir,
@@ -66,10 +65,10 @@ export async function startFirefox({ pushServiceUrl }: { readonly pushServiceUrl
           // A WebSocket that can't be opened fails with an event and not with an error.
           throw new Error((event as { readonly message: string }).message);
         });
-      browser = await connecting;
+      await connecting;
       return true;
     },
   });
-  if (browser === undefined) throw new Error("Firefox is ready without a session");
-  return { ...server, browser };
+  if (connecting === undefined) throw new Error("Firefox is ready without a session");
+  return { ...server, browser: await connecting };
 }

@@ -3,8 +3,8 @@ import { beforeEach, describe, expect, test } from "vitest";
 import { type Check, examine } from "../../commands/doctor/check.ts";
 import { endOfToken } from "../../commands/doctor/checks/certificates.ts";
 import { checks } from "../../commands/doctor/checks/index.ts";
-import { contains } from "../../commands/doctor/checks/versions.ts";
 import { render, type Report, reportSchema, type Result, worst } from "../../commands/doctor/report.ts";
+import { contains } from "../../commands/doctor/stack.ts";
 import { certificate, Patient } from "./support/patient.ts";
 
 let patient: Patient;

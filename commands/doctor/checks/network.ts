@@ -2,8 +2,8 @@ import { services } from "@event-flow/events";
 import { lagExporter } from "../../../components/lag-exporter.ts";
 import type { Check } from "../check.ts";
 import { count, list, podsOf, podsWith, statusOf } from "../sidecars.ts";
+import { contains } from "../stack.ts";
 import type { System } from "../system.ts";
-import { contains } from "./versions.ts";
 
 /** Whether the NetworkPolicies are those that the stack made, and the cluster's network keeps to them. */
 export const network: Check = {

@@ -2,6 +2,7 @@ import { serviceKeys, services } from "@event-flow/events";
 import { daprNamespace, daprVersion } from "../../../components/versions.ts";
 import type { Check } from "../check.ts";
 import { kubectlIn, list, podsOf, restart, sidecarMetadata, sidecarName, statusOf } from "../sidecars.ts";
+import { contains } from "../stack.ts";
 
 /** Whether Dapr's parts are of the version that is pinned, and services of the images that the stack has. */
 export const versions: Check = {
@@ -80,24 +81,4 @@ function isOfVersion(image: string): boolean {
   const [, tag] = /:([^/:@]+)(?:@.*)?$/.exec(image) ?? [];
   // Flavours of an image have the same version: `1.18.0-mariner`.
   return tag === daprVersion || tag?.startsWith(`${daprVersion}-`) === true;
-}
-
-/** Whether all that is in one is in the other. The API server adds defaults, and leaves out what is empty or false. */
-export function contains(actual: unknown, expected: unknown): boolean {
-  if (expected === null || expected === false || expected === "") return actual === undefined || actual === expected;
-  if (Array.isArray(expected)) {
-    if (expected.length === 0 && actual === undefined) return true;
-    const items: readonly unknown[] = expected;
-    return (
-      Array.isArray(actual) &&
-      actual.length === items.length &&
-      items.every((item, index) => contains(actual[index], item))
-    );
-  }
-  if (typeof expected === "object") {
-    const entries = Object.entries(expected);
-    if (typeof actual !== "object" || actual === null) return actual === undefined && entries.length === 0;
-    return entries.every(([key, value]) => contains((actual as Record<string, unknown>)[key], value));
-  }
-  return actual === expected;
 }
